@@ -1,0 +1,101 @@
+"""Where a checkpoint lies, how large it is and which one it is, without loading or reading its weights."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from editbench.errors import UserError
+
+NOTE_FILE = "editbench_note.txt"
+"""A checkpoint may carry one sentence that every report on it repeats."""
+
+_WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model"]
+_READ_WHOLE_BELOW = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder on this machine.
+
+    Attributes:
+        path: The folder.
+        revision: Commit on the hub; None for a folder of one's own.
+        size_bytes: Size of all safetensors files.
+        fingerprint: Hex digest of the names, sizes and headers of its weights and of its other files' contents;
+            the same wherever the folder lies.
+        note: What its makers want every report to say; "" for nothing.
+    """
+
+    path: Path
+    revision: str | None
+    size_bytes: int
+    fingerprint: str
+    note: str
+
+
+def find(checkpoint: str, revision: str | None, download: bool) -> Checkpoint | None:
+    """Find a checkpoint: a folder, or a hub id in the hub's local cache.
+
+    Args:
+        checkpoint: Path of a folder, or a hub id such as `Qwen/Qwen-Image-Edit`.
+        revision: Branch, tag or commit on the hub; None: its main branch. Not for folders.
+        download: Whether to fetch from the hub what the cache lacks.
+
+    Returns:
+        None if it is not there and `download` is False.
+
+    Raises:
+        UserError: neither a folder nor to be had from the hub, or a folder without safetensors.
+    """
+    path = Path(checkpoint).expanduser()
+    if path.is_dir():
+        return _describe(path, None)
+    if checkpoint.count("/") != 1 or checkpoint.startswith((".", "/", "~")):
+        hint = "; build it with: python scripts/make_tiny_checkpoints.py" if "checkpoints/tiny" in checkpoint else ""
+        raise UserError(f"checkpoint {checkpoint}: there is no such folder{hint}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(checkpoint, revision=revision, allow_patterns=_WANTED, local_files_only=not download)
+    except LocalEntryNotFoundError as error:
+        if not download:
+            return None
+        raise UserError(f"checkpoint {checkpoint}: not in the local cache and the hub cannot be reached") from error
+    except Exception as error:  # the hub's client raises a family of HTTP and file errors
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"checkpoint {checkpoint}: cannot be downloaded ({reason})") from error
+    return _describe(Path(found), Path(found).name)
+
+
+def _describe(path: Path, revision: str | None) -> Checkpoint:
+    weights = sorted(path.rglob("*.safetensors"))
+    if not weights:
+        raise UserError(f"checkpoint {path}: holds no .safetensors file; convert it, pickled weights are not loaded")
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        name = file.relative_to(path).as_posix()
+        if any(part.startswith(".") for part in Path(name).parts):
+            continue
+        digest.update(json.dumps([name, file.stat().st_size]).encode())
+        digest.update(_header(file) if file.suffix == ".safetensors" else _content(file))
+    note = path / NOTE_FILE
+    return Checkpoint(
+        path=path,
+        revision=revision,
+        size_bytes=sum(file.stat().st_size for file in weights),
+        fingerprint=digest.hexdigest(),
+        note=note.read_text(encoding="utf-8").strip() if note.exists() else "",
+    )
+
+
+def _header(file: Path) -> bytes:
+    """A safetensors file's JSON header: names, types, shapes and offsets of its tensors."""
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        return opened.read(min(length, _READ_WHOLE_BELOW))
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.stat().st_size < _READ_WHOLE_BELOW else b""

@@ -1,0 +1,337 @@
+"""The typed configuration of a run: composed by Hydra from `conf/`, checked once, before anything is loaded.
+
+`load(["editor=fake", "run_name=mine"])` gives a `Config` of plain dataclasses; no DictConfig travels further.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import re
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import get_class
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from editbench.errors import UserError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CONF_DIR = CHECKOUT / "conf"
+
+
+@dataclass
+class EditConfig:
+    """Phase 1's loop."""
+
+    sync_every: int = 1
+    """`dist.barrier()` after so many rounds (a round is one image per rank); 0: only after the last."""
+    max_concurrent_loads: Any = "auto"
+    """Ranks of a node that load the editor at the same time; auto: as many as host memory takes."""
+    shard_size_mib: int = 256
+    """A shard is closed when it has grown past this size, in MiB."""
+
+
+@dataclass
+class DistributedConfig:
+    """The process group."""
+
+    timeout_s: int = 1800
+    """Seconds a rank waits for another before the job fails; must exceed the longest edit or batch."""
+    cpu_threads: int = 1
+    """Threads per process on a CPU. The last bits of a result can depend on it, so it is never left to the
+    number of processes."""
+
+
+@dataclass
+class RubricConfig:
+    """What the judge is told for one category."""
+
+    names: list[str] = MISSING
+    """Names in dataset files that mean this category."""
+    title: str = MISSING
+    """What is judged, for people."""
+    system_prompt: str = MISSING
+    user_template: str = MISSING
+    """With {original_description} and {edit_instruction}; the judge sees the edited image."""
+    user_template_with_source: str = MISSING
+    """The same for `judge.compare_with_original=true`; the judge sees the source, then the edited image."""
+
+
+@dataclass
+class ComponentConfig:
+    """A dataset, editor or judge: its class, and the keyword arguments its constructor gets."""
+
+    target: str
+    name: str
+    kwargs: dict[str, Any]
+
+
+@dataclass
+class JudgeConfig(ComponentConfig):
+    """The judge, and how phase 2 feeds it."""
+
+    batch_size: int | str = "auto"
+    """Samples per batch; auto: by the GPU's memory."""
+    max_retries: int = 1
+    """How often a reply that holds no score is asked again."""
+    compare_with_original: bool = False
+    """Whether the judge sees the source image before the edited one."""
+    devices_per_replica: int | str = "auto"
+    """GPUs one copy of the judge is spread over; auto: as few as it fits on."""
+    max_concurrent_loads: int | str = "auto"
+    """Ranks of a node that load the judge at the same time; auto: as many as host memory takes."""
+
+
+@dataclass
+class Schema:
+    """Types of all keys as Hydra checks them; `Config` is the same after checks."""
+
+    run_name: str = MISSING
+    run_dir: str = MISSING
+    seed: int = 42
+    categories: Any = None
+    limit: Any = None
+    max_failed: float = 0.2
+    retry_failed: bool = False
+    on_change: str = "stop"
+    dry_run: bool = False
+    log_level: str = "INFO"
+    device_ids: Any = None
+    edit: EditConfig = field(default_factory=EditConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    dataset: Any = MISSING
+    editor: Any = MISSING
+    judge: Any = MISSING
+    rubrics: dict[str, RubricConfig] = field(default_factory=dict)
+
+
+@dataclass
+class Config:
+    """A run."""
+
+    run_name: str
+    run_dir: Path
+    """Folder of the run; the phases meet there."""
+    seed: int
+    """The run's seed; each sample's own is made from it and the sample's id."""
+    categories: list[str] | None
+    """Only these categories, by any of their names; None: all."""
+    limit: int | None
+    """Only the first so many samples; None: all."""
+    max_failed: float
+    """A phase stops when more than this fraction of the planned samples has failed in it, 0 to 1."""
+    retry_failed: bool
+    """Whether samples that failed in an earlier start are tried again."""
+    on_change: str
+    """When results made with other settings are found: `stop`, or `redo` those."""
+    dry_run: bool
+    """Print the plan and load nothing."""
+    log_level: str
+    device_ids: list[int] | None
+    """CUDA device of each local rank, as visible to the process; None: local rank r has device r."""
+    edit: EditConfig
+    distributed: DistributedConfig
+    dataset: ComponentConfig
+    editor: ComponentConfig
+    judge: JudgeConfig
+    rubrics: dict[str, RubricConfig]
+    resolved: dict[str, Any]
+    """The whole configuration as plain data, for config.yaml and the report."""
+
+
+def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
+    """Compose `conf/config.yaml` with command-line overrides and check the result.
+
+    Args:
+        overrides: Hydra overrides such as `editor=fake` or `edit.sync_every=0`.
+        config_dir: A folder of the user's own YAMLs, searched beside `conf/`.
+
+    Raises:
+        UserError: a key or value is wrong; names the key, what was found and what to do.
+    """
+    _register()
+    searched = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            composed = compose("config", overrides=[*searched, *overrides])
+        resolved = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_sentence(error)) from error
+    return _check(typing.cast(dict[str, Any], resolved))
+
+
+def check_components(config: Config) -> None:
+    """Check that dataset, editor and judge name classes that take the given arguments.
+
+    Imports the files of the classes, so only commands that use them call it.
+
+    Raises:
+        UserError: no such class, or an argument it does not take or lacks.
+    """
+    provided = {"dataset": (), "editor": ("device",), "judge": ("devices",)}
+    for group, extra in provided.items():
+        component: ComponentConfig = getattr(config, group)
+        signature = inspect.signature(component_class(component, group))
+        try:
+            signature.bind(**dict.fromkeys(extra), **component.kwargs)
+        except TypeError as error:
+            accepted = ", ".join(name for name in signature.parameters if name not in extra)
+            raise UserError(f"{group}: {component.target}: {error}; it takes {accepted}") from error
+
+
+def component_class(component: ComponentConfig, group: str) -> type[Any]:
+    """Import the class a component names.
+
+    Raises:
+        UserError: there is no such module or class.
+    """
+    try:
+        return typing.cast(type[Any], get_class(component.target))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(
+            f"{group}._target_: no class {component.target!r} ({reason}); give the import path of a class"
+        ) from error
+
+
+def _register() -> None:
+    for name, resolver in {
+        "checkout": lambda path: str(CHECKOUT / path),
+        "stem": lambda path: Path(str(path)).stem,
+    }.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+    ConfigStore.instance().store(name="schema", node=Schema)
+
+
+def _one_sentence(error: Exception) -> str:
+    """Put Hydra's word on a wrong key or value into one sentence."""
+    text = str(error)
+    cause = str(error.__cause__ or "")
+    missing = re.search(r"Key '[^']*' (is not in struct|not in '\w+')\s+full_key: (\S+)", f"{text}\n{cause}")
+    if missing:
+        key = missing.group(2)
+        return f"there is no key {key!r}{_suggest(key)}; conf/config.yaml and the chosen YAMLs list the keys"
+    option = re.search(r"Could not find '([^']+)/([^']+)'", text)
+    if option:
+        group, name = option.groups()
+        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        return f"{group}={name}: there is no conf/{group}/{name}.yaml; choose one of {', '.join(choices)}"
+    value = re.search(r"(Value .*|Cannot convert .*)\s+full_key: (\S+)", f"{text}\n{cause}")
+    if value:
+        return f"{value.group(2)}: {value.group(1)}"
+    mandatory = re.search(r"Missing mandatory value: (\S+)", text)
+    if mandatory:
+        return f"{mandatory.group(1)} has no value; give it as {mandatory.group(1)}=…"
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _suggest(key: str) -> str:
+    known: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        for name, child in node.items():
+            known.append(f"{prefix}{name}")
+            if isinstance(child, DictConfig):
+                walk(child, f"{prefix}{name}.")
+
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        walk(compose("config"), "")
+    close = difflib.get_close_matches(key, known, n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _check(resolved: dict[str, Any]) -> Config:
+    editor = _component(resolved, "editor")
+    config = Config(
+        **{
+            **{f.name: resolved[f.name] for f in dataclasses.fields(Schema)},
+            "run_dir": Path(resolved["run_dir"]).expanduser(),
+            "edit": EditConfig(**resolved["edit"]),
+            "distributed": DistributedConfig(**resolved["distributed"]),
+            "dataset": _component(resolved, "dataset"),
+            "editor": editor,
+            "judge": _judge(resolved),
+            "rubrics": {name: RubricConfig(**rubric) for name, rubric in resolved["rubrics"].items()},
+        },
+        resolved=resolved,
+    )
+    _require(bool(re.fullmatch(r"[\w.\-]+", config.run_name)), "run_name", config.run_name, "letters, digits, . _ -")
+    _require(0 <= config.max_failed <= 1, "max_failed", config.max_failed, "a fraction from 0 to 1")
+    _require(config.on_change in ("stop", "redo"), "on_change", config.on_change, "stop or redo")
+    _require(config.limit is None or _is_int(config.limit, 1), "limit", config.limit, "null or a number from 1")
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+    _require(config.log_level in levels, "log_level", config.log_level, f"one of {', '.join(levels)}")
+    for key in ("categories", "device_ids"):
+        value = getattr(config, key)
+        is_list = isinstance(value, list) and len(value) > 0
+        _require(value is None or is_list, key, value, f"null or a list: '{key}=[…]'")
+    ids = config.device_ids or []
+    _require(
+        all(_is_int(i, 0) for i in ids) and len(set(ids)) == len(ids), "device_ids", ids, "different numbers from 0"
+    )
+    _require(config.edit.sync_every >= 0, "edit.sync_every", config.edit.sync_every, "0 or more")
+    _auto_or_count("edit.max_concurrent_loads", config.edit.max_concurrent_loads)
+    _require(config.edit.shard_size_mib >= 1, "edit.shard_size_mib", config.edit.shard_size_mib, "1 or more")
+    for key, number in dataclasses.asdict(config.distributed).items():
+        _require(number >= 1, f"distributed.{key}", number, "1 or more")
+    _auto_or_count("judge.batch_size", config.judge.batch_size)
+    _auto_or_count("judge.devices_per_replica", config.judge.devices_per_replica)
+    _auto_or_count("judge.max_concurrent_loads", config.judge.max_concurrent_loads)
+    _require(_is_int(config.judge.max_retries, 0), "judge.max_retries", config.judge.max_retries, "0 or more")
+    _require(
+        isinstance(config.judge.compare_with_original, bool),
+        "judge.compare_with_original",
+        config.judge.compare_with_original,
+        "true or false",
+    )
+    _check_guidance(editor)
+    return config
+
+
+def _component(resolved: dict[str, Any], group: str) -> ComponentConfig:
+    node = dict(resolved[group]) if isinstance(resolved[group], dict) else {}
+    target = node.pop("_target_", None)
+    if not isinstance(target, str):
+        raise UserError(f"{group}: found no _target_; it must name the class, e.g. in conf/{group}/mine.yaml")
+    name = str(node.pop("name", target.rsplit(".", 1)[-1]))
+    _require(bool(re.fullmatch(r"[\w.\-]+", name)), f"{group}.name", name, "letters, digits, . _ -")
+    return ComponentConfig(target=target, name=name, kwargs=node)
+
+
+def _judge(resolved: dict[str, Any]) -> JudgeConfig:
+    component = _component(resolved, "judge")
+    loop_keys = {f.name for f in dataclasses.fields(JudgeConfig)} - {"target", "name", "kwargs"}
+    loop = {key: component.kwargs.pop(key) for key in loop_keys if key in component.kwargs}
+    return JudgeConfig(target=component.target, name=component.name, kwargs=component.kwargs, **loop)
+
+
+def _check_guidance(editor: ComponentConfig) -> None:
+    """Diffusers turns guidance off with only a warning when the negative prompt is missing."""
+    scale = editor.kwargs.get("true_cfg_scale")
+    if isinstance(scale, int | float) and scale > 1 and editor.kwargs.get("negative_prompt") is None:
+        raise UserError(
+            f"editor.true_cfg_scale={scale} has no effect without editor.negative_prompt; "
+            'set it to " ", or the scale to 1'
+        )
+
+
+def _auto_or_count(key: str, value: Any) -> None:
+    _require(value == "auto" or _is_int(value, 1), key, value, "auto or a number from 1")
+
+
+def _is_int(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _require(condition: bool, key: str, found: Any, wanted: str) -> None:
+    if not condition:
+        raise UserError(f"{key}={found!r}: must be {wanted}")

@@ -1,0 +1,240 @@
+"""Phase 1: edit every planned sample, one process per GPU.
+
+    torchrun --nproc_per_node=6 -m editbench.edit run_name=mine editor=qwen_image_edit dataset.path=bench.json
+
+Rank 0 makes the plan and finds what is missing; rank r edits `missing[r::world_size]`, one image at a time; the
+images travel to rank 0 as PNG bytes, and rank 0 appends them to shards and index. Started again, it does what is
+still missing. It judges nothing.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from PIL import Image
+
+from editbench import cli, devices, distributed, images, logs
+from editbench.checkpoints import Checkpoint
+from editbench.config import Config
+from editbench.datasets import Dataset
+from editbench.distributed import Gather, Ranks, deal
+from editbench.editors import Editor
+from editbench.errors import InvalidOutputError
+from editbench.identity import component_identity, edit_unit, refuse_changed, sample_seed
+from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
+from editbench.records import Edit, Sample, to_dict
+from editbench.run_dir import JsonLines, Plan, RunDir
+from editbench.session import Session, component_facts
+from editbench.shards import ShardWriter
+
+DECIDING_KEYS = ("editor.", "seed", "dataset.language")
+"""Keys of the configuration that can change an edited image."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One edit to be made: the sample, the seed of its noise, and the unit it will count as."""
+
+    sample: Sample
+    seed: int
+    unit: str
+
+
+def main(config: Config) -> None:
+    """Edit what is missing."""
+    ranks = Ranks.from_env()
+    run_dir = RunDir(config.run_dir)
+    if config.dry_run:
+        if ranks.rank == 0:
+            plan = ensure_plan(config, run_dir)
+            tasks, _ = find_tasks(config, run_dir, plan, find_checkpoint(config.editor, download=False))
+            show_dry_run(config, plan, config.editor, "edit", deal([task.sample for task in tasks], ranks.world_size))
+        return
+    with distributed.process_group(ranks, config.distributed):
+        logs.set_up("edit", ranks.rank, run_dir.create(), config.log_level)
+        checkpoint = distributed.node_first(ranks, lambda: find_checkpoint(config.editor, download=True))
+        tasks, session = _prepare(config, ranks, run_dir, checkpoint)
+        if not tasks:
+            logger.info("every planned sample is edited already")
+            return
+        with session or contextlib.nullcontext():
+            _edit_all(config, ranks, run_dir, checkpoint, tasks, session)
+
+
+def find_tasks(
+    config: Config, run_dir: RunDir, plan: Plan, checkpoint: Checkpoint | None
+) -> tuple[list[Task], list[Edit]]:
+    """Find what is to be edited: samples without an edit, and by configuration failed or outdated ones.
+
+    Returns:
+        The tasks in plan order, and the edits that stay as they are.
+
+    Raises:
+        UserError: there are edits made with other settings, and `on_change` is `stop`.
+    """
+    editor = component_identity(config.editor, checkpoint)
+    edits = run_dir.read_edits()
+    tasks: list[Task] = []
+    kept: list[Edit] = []
+    changed = 0
+    for sample in plan.samples:
+        seed = sample_seed(config.seed, sample.sample_id)
+        unit = edit_unit(sample.source_sha256, sample.instruction, editor, seed)
+        edit = edits.get(sample.sample_id)
+        changed += edit is not None and edit.unit != unit
+        if edit is None or edit.unit != unit or (config.retry_failed and edit.state != "edited"):
+            tasks.append(Task(sample, seed, unit))
+        else:
+            kept.append(edit)
+    if changed and config.on_change == "stop":
+        raise refuse_changed("edits", changed, run_dir.read_config(), config.resolved, DECIDING_KEYS)
+    return tasks, kept
+
+
+def edit_one(
+    editor: Editor, dataset: Dataset, task: Task, on_step: Callable[[int, int], None]
+) -> tuple[Edit, Image.Image | None]:
+    """Edit one sample; whatever goes wrong with it is put on record and ends nothing else.
+
+    Returns:
+        The record, and the edited image if there is a valid one.
+    """
+    sample = task.sample
+    edit = Edit(sample.sample_id, sample.category, "edited", task.unit, task.seed)
+    image = None
+    started = time.monotonic()
+    try:
+        record = dataset.read(sample.locator)
+        if record.source_error:
+            raise ValueError(record.source_error)
+        if hashlib.sha256(record.source).hexdigest() != sample.source_sha256:
+            raise ValueError("the dataset's image is no longer the planned one; start the phase again")
+        source = images.decode_rgb(record.source)
+        edit.source_width, edit.source_height = source.size
+        result = editor.edit(source, sample.instruction, task.seed, on_step)
+        images.check_edited(result)
+        edit.width, edit.height = result.size
+        image = result
+    except Exception as error:
+        edit.state = "invalid_output" if isinstance(error, InvalidOutputError) else "edit_failed"
+        edit.error_type, edit.error = type(error).__name__, str(error)
+        logger.warning(
+            "sample %s: %s: %s", logs.printable(sample.sample_id), edit.error_type, edit.error, exc_info=True
+        )
+    edit.latency_s = round(time.monotonic() - started, 4)
+    return edit, image
+
+
+class EditWriter:
+    """Writes edits as they arrive on rank 0: PNG into a shard, line into the index."""
+
+    def __init__(self, run_dir: RunDir, shard_size_mib: int, samples: Sequence[Sample], session: Session) -> None:
+        self._shards = ShardWriter(run_dir.edits, shard_size_mib * 2**20, run_dir.committed_shard_end())
+        self._index = JsonLines(run_dir.edits_index)
+        self._samples = {sample.sample_id: sample for sample in samples}
+        self._session = session
+
+    def handle(self, payload: bytes) -> None:
+        """Take one payload of `_payload`."""
+        header, png = distributed.unpack(payload)
+        edit = Edit(**header)
+        if png:
+            sample = self._samples[edit.sample_id]
+            edit.sha256, edit.length = hashlib.sha256(png).hexdigest(), len(png)
+            metadata = to_dict(edit) | {"instruction": sample.instruction, "source_sha256": sample.source_sha256}
+            for placed_by_index in ("shard", "offset"):
+                del metadata[placed_by_index]
+            text = json.dumps(metadata, ensure_ascii=False).encode()
+            edit.shard, edit.offset = self._shards.append(sample.key, png, text)
+        self._index.append(edit)
+        self._session.count(edit.state)
+
+    def close(self) -> None:
+        """End the current shard as a complete tar file."""
+        self._shards.close()
+        self._index.close()
+
+
+def _prepare(
+    config: Config, ranks: Ranks, run_dir: RunDir, checkpoint: Checkpoint | None
+) -> tuple[list[Task], Session | None]:
+    """Find the tasks on rank 0 and give them to all; the session is rank 0's alone."""
+    session = None
+    tasks: list[Task] = []
+    if ranks.rank == 0:
+        plan = ensure_plan(config, run_dir)
+        tasks, kept = find_tasks(config, run_dir, plan, checkpoint)
+        run_dir.write_config(config.resolved)
+        states = Counter(edit.state for edit in kept)
+        total = len(plan.samples)
+        if tasks:
+            shares = deal([task.sample for task in tasks], ranks.world_size)
+            logs.console().print(logs.assignment_table(shares, "to edit"))
+            facts = {"world_size": ranks.world_size, **component_facts(config.editor, checkpoint)}
+            session = Session(run_dir, "edit", total, states, config.max_failed, facts)
+        else:
+            run_dir.write_status("edit", "done", total, total - states["edited"], total)
+    dealt = distributed.broadcast([dataclasses.asdict(task) for task in tasks])
+    return [Task(Sample(**task["sample"]), task["seed"], task["unit"]) for task in dealt], session
+
+
+def _edit_all(
+    config: Config,
+    ranks: Ranks,
+    run_dir: RunDir,
+    checkpoint: Checkpoint | None,
+    tasks: list[Task],
+    session: Session | None,
+) -> None:
+    """The rounds: one image per rank, sent to rank 0 behind the next edit."""
+    editor = _load(config, ranks, checkpoint, session)
+    dataset = open_dataset(config)
+    shares = deal(tasks, ranks.world_size)
+    writer = session and EditWriter(run_dir, config.edit.shard_size_mib, [task.sample for task in tasks], session)
+    incoming = sum(map(len, shares[1:]))
+    rounds, sync_every = len(shares[0]), config.edit.sync_every
+    with Gather(writer.handle if writer else None, incoming, config.distributed.timeout_s) as gather:
+        for number in range(1, rounds + 1):
+            if number <= len(shares[ranks.rank]):
+                task = shares[ranks.rank][number - 1]
+                edit, image = edit_one(editor, dataset, task, session.step if session else _no_display)
+                gather.put(functools.partial(_payload, edit, image))
+            if number == rounds or (sync_every and number % sync_every == 0):
+                distributed.barrier()
+    if session and writer:
+        writer.close()
+        session.add(rounds=rounds, barriers=math.ceil(rounds / (sync_every or rounds)))
+
+
+def _load(config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None) -> Editor:
+    """Construct the editor on this rank's device, as many ranks of a node at once as host memory takes."""
+    names = devices.usable_devices(config.device_ids)
+    device = devices.edit_device(ranks.local_rank, ranks.local_world_size, names)
+    started = time.monotonic()
+    with distributed.loading_turn(ranks, config.edit.max_concurrent_loads, checkpoint):
+        editor: Editor = construct(config.editor, "editor", checkpoint, device=device)
+    on = distributed.all_gather(device)
+    if session:
+        session.add(devices=on, load_s=round(time.monotonic() - started, 3), **editor.describe())
+    return editor
+
+
+def _payload(edit: Edit, image: Image.Image | None) -> bytes:
+    return distributed.pack(to_dict(edit), images.encode_png(image) if image else b"")
+
+
+def _no_display(_done: int, _total: int) -> None:
+    """Ranks other than 0 show no steps."""
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

@@ -1,0 +1,158 @@
+"""Any editing pipeline of diffusers that takes an image and a prompt; made for Qwen-Image-Edit."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from editbench.errors import InvalidOutputError, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+class DiffusersEditor:
+    """Edits with a diffusers pipeline, one image per call.
+
+    Args:
+        device: Where the whole pipeline is put, e.g. `cuda:0`.
+        pipeline: Class name in diffusers, e.g. `QwenImageEditPipeline`.
+        checkpoint: Folder with the pipeline's safetensors.
+        revision: Not used here; the checkpoint is a folder already.
+        dtype: `bfloat16`, `float16` or `float32`.
+        height, width: Size of the edited image in pixels; None: the pipeline chooses by the source's shape.
+        num_inference_steps: Denoising steps.
+        negative_prompt: Text of the unconditional pass; None: not passed.
+        true_cfg_scale: Guidance scale of the Qwen pipelines; None: not passed.
+        call: Further arguments of the pipeline's call, e.g. `image_guidance_scale`.
+
+    Raises:
+        UserError: no such pipeline or dtype, a size the pipeline cannot make, or an argument it does not take.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        pipeline: str,
+        checkpoint: str,
+        revision: str | None = None,
+        dtype: str = "bfloat16",
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        negative_prompt: str | None = None,
+        true_cfg_scale: float | None = None,
+        call: dict[str, Any] | None = None,
+    ) -> None:
+        import diffusers
+        import torch
+        from transformers.utils import logging as transformers_logging
+
+        if dtype not in DTYPES:
+            raise UserError(f"editor.dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
+        diffusers.utils.logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
+        cls = _pipeline_class(pipeline)
+        self._pipe = cls.from_pretrained(checkpoint, dtype=getattr(torch, dtype), use_safetensors=True)
+        self._pipe.to(device)
+        self._pipe.set_progress_bar_config(disable=True)
+        self._width, self._height = width, height
+        optional = {
+            "height": height,
+            "width": width,
+            "negative_prompt": negative_prompt,
+            "true_cfg_scale": true_cfg_scale,
+        }
+        self._call: dict[str, Any] = {key: value for key, value in optional.items() if value is not None}
+        self._call |= {"num_inference_steps": num_inference_steps, **(call or {})}
+        self._accepted = inspect.signature(self._pipe.__call__).parameters
+        self._check_call(height, width)
+        if type(getattr(self._pipe, "text_encoder", None)).__name__.startswith("Qwen2_5_VL"):
+            pass_mm_token_type_ids(self._pipe.text_encoder)
+
+    def edit(
+        self, source: Image.Image, instruction: str, seed: int, on_step: Callable[[int, int], None]
+    ) -> Image.Image:
+        """Run the pipeline once; see `Editor.edit`. The noise is drawn on the CPU: the same on every device."""
+        import torch
+
+        def after_step(_pipe: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+            on_step(step + 1, self._call["num_inference_steps"])
+            return {}
+
+        arguments = dict(self._call)
+        if "callback_on_step_end" in self._accepted:
+            arguments["callback_on_step_end"] = after_step
+        with torch.inference_mode():
+            pixels = self._pipe(
+                image=source,
+                prompt=instruction,
+                generator=torch.Generator("cpu").manual_seed(seed),
+                output_type="pt",
+                **arguments,
+            ).images[0]
+        image = _to_image(pixels)
+        wanted = (self._width or image.width, self._height or image.height)
+        if image.size != wanted:
+            raise InvalidOutputError(f"the editor returned {image.size} pixels, asked for were {wanted}")
+        return image
+
+    def describe(self) -> dict[str, Any]:
+        """Class and the arguments of every call."""
+        return {"class": type(self._pipe).__name__, "call": self._call}
+
+    def _check_call(self, height: int | None, width: int | None) -> None:
+        unknown = [key for key in self._call if key not in self._accepted]
+        if unknown:
+            raise UserError(
+                f"editor: {type(self._pipe).__name__} takes no {unknown[0]!r}; remove it from editor or editor.call"
+            )
+        processor = getattr(self._pipe, "image_processor", None)
+        multiple = processor.config.vae_scale_factor if processor is not None else 1
+        for key, value in {"height": height, "width": width}.items():
+            if value is not None and value % multiple:
+                raise UserError(f"editor.{key}={value}: must be a multiple of {multiple} for this pipeline")
+
+
+def pass_mm_token_type_ids(text_encoder: "torch.nn.Module") -> None:
+    """Give a Qwen2.5-VL encoder the processor output that diffusers' pipelines leave out.
+
+    Without `mm_token_type_ids` the encoder of transformers 5 takes 1-D instead of 3-D positions without a word
+    (huggingface/diffusers#14194), and the prompt embeddings are not those the model was trained with. Once
+    diffusers passes them itself, nothing is added.
+    """
+
+    def add(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if kwargs.get("mm_token_type_ids") is None and kwargs.get("input_ids") is not None:
+            is_image = kwargs["input_ids"] == module.config.image_token_id
+            kwargs = {**kwargs, "mm_token_type_ids": is_image.to(kwargs["input_ids"].dtype)}
+        return args, kwargs
+
+    text_encoder.register_forward_pre_hook(add, with_kwargs=True)
+
+
+def _pipeline_class(name: str) -> Any:
+    import diffusers
+
+    cls = getattr(diffusers, name, None)
+    if cls is None or not hasattr(cls, "from_pretrained"):
+        close = difflib.get_close_matches(name, [n for n in dir(diffusers) if n.endswith("Pipeline")], n=3)
+        raise UserError(
+            f"editor.pipeline={name!r}: diffusers {diffusers.__version__} has no such pipeline"
+            + (f"; close are {', '.join(close)}" if close else "")
+        )
+    return cls
+
+
+def _to_image(pixels: "torch.Tensor") -> Image.Image:
+    """Turn (C, H, W) float in 0..1 into mode RGB, refusing what is no picture."""
+    import torch
+
+    if not torch.isfinite(pixels).all():
+        raise InvalidOutputError("the editor's output holds NaN or infinite values")
+    array = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
+    return Image.fromarray(array.cpu().numpy())

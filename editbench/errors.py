@@ -1,0 +1,12 @@
+"""Exceptions with a meaning of their own."""
+
+
+class UserError(Exception):
+    """Something the user can mend: one sentence that says what was found where and what to do.
+
+    Commands print it without a traceback and exit with code 2.
+    """
+
+
+class InvalidOutputError(ValueError):
+    """The editor ran, but what it returned is no edited picture: NaN, a wrong size or mode, or one colour."""

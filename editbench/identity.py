@@ -1,0 +1,88 @@
+"""What makes a result the one that was asked for: seeds, keys and units of work.
+
+A unit is the digest of all that decides a result, and nothing else: no rank, no world size, no order, no path.
+A result on disk whose unit is the wanted one is done; one with another unit was made with other settings.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from editbench.checkpoints import Checkpoint
+from editbench.config import ComponentConfig
+from editbench.errors import UserError
+
+
+def sample_seed(run_seed: int, sample_id: str) -> int:
+    """Seed of a sample's noise, 0 to 2**32 - 1, from the run's seed and the sample id."""
+    return int.from_bytes(_digest([run_seed, sample_id])[:4], "big")
+
+
+def sample_key(sample_id: str) -> str:
+    """Name of a sample in shards and files: what is harmless in its id, and a digest that keeps it unique.
+
+    At most 51 characters of a-z, A-Z, 0-9, _ and -; no dot, since WebDataset ends a key there.
+    """
+    harmless = re.sub(r"[^A-Za-z0-9_-]+", "_", sample_id)[:40].strip("_-")
+    return f"{harmless or 'id'}-{_digest(sample_id).hex()[:10]}"
+
+
+def component_identity(component: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """What of an editor or judge decides its results: class, arguments, and the checkpoint by its fingerprint."""
+    kwargs = {key: value for key, value in component.kwargs.items() if key not in ("checkpoint", "revision")}
+    return {"class": component.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}
+
+
+def edit_unit(source_sha256: str, instruction: str, editor: dict[str, Any], seed: int) -> str:
+    """Digest of all that decides an edited image."""
+    return _digest([source_sha256, instruction, editor, seed]).hex()
+
+
+def judgment_unit(images_sha256: Iterable[str], prompts: Iterable[str], judge: dict[str, Any]) -> str:
+    """Digest of all that decides a judgment: the images shown in order, the rendered prompts, the judge."""
+    return _digest([list(images_sha256), list(prompts), judge]).hex()
+
+
+def refuse_changed(
+    what: str, count: int, before: dict[str, Any], after: dict[str, Any], under: Iterable[str]
+) -> UserError:
+    """Say that results in the run folder were made with other settings.
+
+    Args:
+        what: What they are, e.g. `edits`.
+        count: How many.
+        before, after: Resolved configurations, of the run folder and of this start.
+        under: Prefixes of the keys that can change such results.
+    """
+    keys = _changed_keys(before, after, under)
+    reason = "; ".join(keys) if keys else "the dataset's content or a checkpoint's files"
+    return UserError(
+        f"{count} {what} of this run were made with other settings ({reason}); "
+        "give another run_name, or on_change=redo to make those anew"
+    )
+
+
+def _changed_keys(before: dict[str, Any], after: dict[str, Any], under: Iterable[str]) -> list[str]:
+    flat_before, flat_after = _flatten(before), _flatten(after)
+    prefixes = tuple(under)
+    return [
+        f"{key}: {flat_before.get(key)!r} -> {flat_after.get(key)!r}"
+        for key in sorted(flat_before.keys() | flat_after.keys())
+        if key.startswith(prefixes) and flat_before.get(key) != flat_after.get(key)
+    ]
+
+
+def _flatten(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _digest(value: Any) -> bytes:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).digest()

@@ -1,0 +1,43 @@
+"""A fake judge for tests and planning. Reports call it a fake."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from editbench.judges import Request
+
+
+class FakeJudge:
+    """Replies with a score derived from the images' pixels, or from a list.
+
+    Args:
+        devices: Not used.
+        replies: Replies in dataset order, the sample at index i getting item i; an item that is a list holds the
+            replies to the first and later tries, the last one repeated. None: derived from the pixels.
+        latency_s: Seconds each batch waits, as a model would take.
+    """
+
+    def __init__(
+        self, devices: list[str], replies: list[str | list[str]] | None = None, latency_s: float = 0.0
+    ) -> None:
+        self._replies = replies
+        self._latency_s = latency_s
+
+    def reply(self, requests: Sequence[Request]) -> list[str]:
+        """Reply; same images, same reply."""
+        time.sleep(self._latency_s)
+        return [self._one(request) for request in requests]
+
+    def describe(self) -> dict[str, Any]:
+        """Say that it is a fake."""
+        return {"note": "FAKE judge: the scores come from no model and mean nothing."}
+
+    def _one(self, request: Request) -> str:
+        if self._replies is None:
+            digest = hashlib.sha256(b"".join(image.tobytes() for image in request.images)).digest()
+            return f"Score: {int.from_bytes(digest[:4], 'big') % 10001 / 1000:.3f}"
+        if request.index >= len(self._replies):
+            raise ValueError(f"judge.replies has {len(self._replies)} items, none for the sample at {request.index}")
+        item = self._replies[request.index]
+        return item if isinstance(item, str) else item[min(len(request.followups), len(item) - 1)]

@@ -1,0 +1,107 @@
+"""Qwen3-VL as judge through transformers, dense or mixture of experts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from editbench.errors import UserError
+from editbench.judges import Request
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+class Qwen3VLJudge:
+    """Replies in batches: left padding, greedy decoding, only the new tokens decoded.
+
+    Args:
+        devices: Devices of this replica, e.g. `["cuda:0"]`; the layers are spread over them if there are several.
+        checkpoint: Folder with the model's safetensors and processor.
+        revision: Not used here; the checkpoint is a folder already.
+        dtype: `bfloat16`, `float16` or `float32`.
+        max_new_tokens: Longest reply, in tokens.
+        max_image_pixels: Larger images are scaled down to this area in pixels; None: as the processor has it.
+
+    Raises:
+        UserError: no such dtype.
+    """
+
+    def __init__(
+        self,
+        devices: list[str],
+        checkpoint: str,
+        revision: str | None = None,
+        dtype: str = "bfloat16",
+        max_new_tokens: int = 128,
+        max_image_pixels: int | None = None,
+    ) -> None:
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+        from transformers.utils import logging as transformers_logging
+
+        if dtype not in DTYPES:
+            raise UserError(f"judge.dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
+        transformers_logging.disable_progress_bar()
+        self._processor = AutoProcessor.from_pretrained(checkpoint)
+        self._processor.tokenizer.padding_side = "left"
+        if max_image_pixels is not None:
+            size = self._processor.image_processor.size
+            shortest = min(size["shortest_edge"], max_image_pixels)
+            self._processor.image_processor.size = {"shortest_edge": shortest, "longest_edge": max_image_pixels}
+        self._model = AutoModelForImageTextToText.from_pretrained(
+            checkpoint, dtype=getattr(torch, dtype), use_safetensors=True, **_placement(devices)
+        ).eval()
+        self._max_new_tokens = max_new_tokens
+
+    def reply(self, requests: Sequence[Request]) -> list[str]:
+        """Generate greedily for the whole batch."""
+        import torch
+
+        inputs = self._processor.apply_chat_template(
+            [_conversation(request) for request in requests],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+        ).to(self._model.device)
+        with torch.inference_mode():
+            tokens = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False, **_GREEDY)
+        new = tokens[:, inputs["input_ids"].shape[1] :]  # (B, new tokens) int64
+        replies: list[str] = self._processor.batch_decode(new, skip_special_tokens=True)
+        return replies
+
+    def describe(self) -> dict[str, Any]:
+        """Class of the model, and the devices of rank 0's replica."""
+        return {
+            "model_class": type(self._model).__name__,
+            "max_new_tokens": self._max_new_tokens,
+            "replica_devices": sorted({str(parameter.device) for parameter in self._model.parameters()}),
+        }
+
+
+_GREEDY = {"temperature": None, "top_p": None, "top_k": None}
+"""Published generation configs sample; these would only cause warnings with do_sample=False."""
+
+
+def _placement(devices: list[str]) -> dict[str, Any]:
+    """Arguments of from_pretrained that put the model on just these devices."""
+    if len(devices) == 1:
+        return {"device_map": {"": devices[0]}}
+    import torch
+
+    indexes = [torch.device(device).index for device in devices]
+    return {
+        "device_map": "auto",
+        "max_memory": {index: torch.cuda.mem_get_info(index)[0] for index in indexes},
+    }
+
+
+def _conversation(request: Request) -> list[dict[str, Any]]:
+    images = [{"type": "image", "image": image} for image in request.images]
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": [{"type": "text", "text": request.system}]},
+        {"role": "user", "content": [*images, {"type": "text", "text": request.user}]},
+    ]
+    for reply, answer in request.followups:
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": reply}]})
+        messages.append({"role": "user", "content": [{"type": "text", "text": answer}]})
+    return messages

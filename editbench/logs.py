@@ -1,0 +1,123 @@
+"""What people see while a phase runs: log files, the console, tables and progress.
+
+Rank 0 speaks at INFO, the other ranks from WARNING; every rank has a file of its own under `logs/`.
+"""
+
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from editbench.records import Sample
+from editbench.run_dir import Plan
+
+PLAIN_LINE_EVERY_S = 30.0
+MAX_ROWS = 40
+
+logger = logging.getLogger(__name__)
+_console = Console()
+
+
+def console() -> Console:
+    """The console that tables, logs and progress share."""
+    return _console
+
+
+def set_up(phase: str, rank: int, folder: Path | None, level: str) -> None:
+    """Send the log to the console and, if `folder` is given, to `<folder>/<phase>-rank<rank>.log`."""
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    logging.getLogger("editbench").setLevel(level)
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    on_console = RichHandler(console=_console, show_path=False, markup=False, log_time_format="%H:%M:%S")
+    on_console.setLevel(level if rank == 0 else logging.WARNING)
+    root.addHandler(on_console)
+    if folder is not None:
+        to_file = logging.FileHandler(folder / f"{phase}-rank{rank:03d}.log", encoding="utf-8")
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(to_file)
+
+
+def plan_table(plan: Plan) -> Table:
+    """Samples per category."""
+    table = Table(title=f"{len(plan.samples)} samples planned" + f", {len(plan.skipped)} skipped" * bool(plan.skipped))
+    table.add_column("category")
+    table.add_column("samples", justify="right")
+    for category, count in sorted(Counter(sample.category for sample in plan.samples).items()):
+        table.add_row(escape(category), str(count))
+    return table
+
+
+def assignment_table(shares: list[list[Sample]], what: str) -> Table:
+    """Which rank does which samples."""
+    table = Table(title=f"{what}: {sum(map(len, shares))} samples on {len(shares)} ranks")
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("samples", justify="right", min_width=7)
+    table.add_column("which", overflow="ellipsis", no_wrap=True)
+    for rank, share in enumerate(shares[:MAX_ROWS]):
+        shown = ", ".join(sample.sample_id for sample in share[:6]) + (", …" if len(share) > 6 else "")
+        table.add_row(str(rank), str(len(share)), escape(printable(shown)))
+    if len(shares) > MAX_ROWS:
+        table.add_row("…", "", f"and {len(shares) - MAX_ROWS} ranks more")
+    return table
+
+
+def printable(text: str) -> str:
+    """Replace control characters, so that text from files and models cannot act in a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+class ProgressDisplay:
+    """Progress of a phase on rank 0: bars on a terminal, else one plain line every 30 s.
+
+    Args:
+        phase: What is going on, e.g. `edit`.
+        total: Samples in all.
+        done: Samples done before this start.
+    """
+
+    def __init__(self, phase: str, total: int, done: int) -> None:
+        self._phase, self._total = phase, total
+        self._done_before = done
+        self._started = self._last_line = time.monotonic()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=_console,
+            disable=not _console.is_terminal,
+        )
+        self._all = self._bars.add_task(phase, total=total, completed=done, facts="")
+        self._own = self._bars.add_task("steps of rank 0", total=None, facts="", visible=False)
+        self._bars.start()
+
+    def update(self, done: int, facts: str) -> None:
+        """Show how many samples are done, and what else is known of them."""
+        self._bars.update(self._all, completed=done, facts=facts)
+        now = time.monotonic()
+        if self._bars.disable and now - self._last_line >= PLAIN_LINE_EVERY_S:
+            self._last_line = now
+            new = done - self._done_before
+            left = f"{(now - self._started) / new * (self._total - done):.0f} s left" if new else "time left unknown"
+            logger.info("%s: %d of %d done, %s, %s", self._phase, done, self._total, facts, left)
+
+    def step(self, done: int, total: int) -> None:
+        """Show the denoising steps of rank 0's own image."""
+        self._bars.update(self._own, completed=done, total=total, visible=True)
+
+    def stop(self) -> None:
+        """Leave the bars as they are."""
+        self._bars.stop()

@@ -1,0 +1,193 @@
+"""Makes the plan of a run: which samples, in which order, judged by which rubric.
+
+The phases make it by themselves when it is missing; by hand, with a table of what is in it:
+
+    python -m editbench.plan dataset.path=bench.json
+
+This also fetches checkpoints that the hub's cache lacks, so that no rank waits for another's download.
+"""
+
+import dataclasses
+import hashlib
+import logging
+import time
+from collections import Counter
+from typing import Any
+
+from editbench import checkpoints, cli, logs
+from editbench.checkpoints import Checkpoint
+from editbench.config import ComponentConfig, Config, component_class
+from editbench.datasets import BadRecord, Dataset, Record
+from editbench.errors import UserError
+from editbench.identity import sample_key
+from editbench.records import Sample
+from editbench.run_dir import Plan, RunDir
+
+MAX_SHOWN_PROBLEMS = 20
+
+logger = logging.getLogger(__name__)
+
+
+def main(config: Config) -> None:
+    """Make the plan and fetch the checkpoints."""
+    logs.set_up("plan", 0, None, config.log_level)
+    plan = ensure_plan(config, RunDir(config.run_dir))
+    for component in (config.editor, config.judge):
+        find_checkpoint(component, download=not config.dry_run)
+    logs.console().print(logs.plan_table(plan))
+
+
+def show_dry_run(
+    config: Config, plan: Plan, component: ComponentConfig, phase: str, shares: list[list[Sample]]
+) -> None:
+    """Print what a phase would do: the plan, who does what with which model, and where it goes."""
+    console = logs.console()
+    console.print(logs.plan_table(plan))
+    console.print(logs.assignment_table(shares, f"to {phase}"))
+    checkpoint = find_checkpoint(component, download=False)
+    size = f"{checkpoint.size_bytes / 2**30:.2f} GiB" if checkpoint else "not downloaded"
+    model = f" from {component.kwargs['checkpoint']} ({size})" if "checkpoint" in component.kwargs else ""
+    done = len(plan.samples) - sum(map(len, shares))
+    console.print(f"dry run of phase {phase}: {component.target}{model}", highlight=False, markup=False)
+    console.print(f"run folder: {config.run_dir}; done already: {done}", highlight=False, markup=False)
+
+
+def ensure_plan(config: Config, run_dir: RunDir) -> Plan:
+    """Read the plan of the run folder, or make and write it if what it depends on has changed.
+
+    Raises:
+        UserError: the dataset is missing or broken, or a category has no rubric.
+    """
+    dataset = open_dataset(config)
+    made_from = {
+        "dataset": {"class": config.dataset.target, "kwargs": config.dataset.kwargs, "stamp": dataset.stamp()},
+        "categories": config.categories,
+        "limit": config.limit,
+        "category_names": {name: rubric.names for name, rubric in config.rubrics.items()},
+    }
+    plan = run_dir.read_plan()
+    if plan is not None and plan.made_from == made_from:
+        return plan
+    logger.info("reading %s once to make the plan", config.dataset.kwargs.get("path", config.dataset.target))
+    samples, bad = _collect(dataset, _canonical_names(config))
+    if bad and dataset.on_bad_record == "stop":
+        raise UserError(_list_problems(bad))
+    plan = Plan(made_from, _select(samples, config), [dataclasses.asdict(record) for record in bad])
+    if not config.dry_run:
+        run_dir.create()
+        run_dir.write_plan(plan)
+    return plan
+
+
+def open_dataset(config: Config) -> Dataset:
+    """Construct the dataset of the configuration."""
+    dataset: Dataset = component_class(config.dataset, "dataset")(**config.dataset.kwargs)
+    return dataset
+
+
+def find_checkpoint(component: ComponentConfig, download: bool) -> Checkpoint | None:
+    """Find the checkpoint that a component's arguments name; None if they name none, or it is not downloaded."""
+    name = component.kwargs.get("checkpoint")
+    if not isinstance(name, str):
+        return None
+    return checkpoints.find(name, component.kwargs.get("revision"), download)
+
+
+def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | None, **placement: Any) -> Any:
+    """Construct an editor or judge: this is where its model is loaded.
+
+    Args:
+        component: Its class and arguments.
+        group: `editor` or `judge`, for errors.
+        checkpoint: Where the checkpoint that the arguments name lies.
+        **placement: `device` or `devices`.
+    """
+    found = {"checkpoint": str(checkpoint.path)} if checkpoint else {}
+    started = time.monotonic()
+    built = component_class(component, group)(**placement, **(component.kwargs | found))
+    logger.info("loaded %s %s in %.1f s (%s)", group, component.name, time.monotonic() - started, placement)
+    return built
+
+
+def _collect(dataset: Dataset, names: dict[str, str]) -> tuple[list[Sample], list[BadRecord]]:
+    """Read every record once; keeps all but the images."""
+    samples: list[Sample] = []
+    bad: list[BadRecord] = []
+    seen: dict[str, int] = {}
+    for index, record in enumerate(dataset.scan()):
+        if isinstance(record, BadRecord):
+            bad.append(record)
+        elif record.category not in names:
+            bad.append(BadRecord(index, record.sample_id, _no_rubric(record.category, names)))
+        elif record.sample_id in seen:
+            first = seen[record.sample_id]
+            bad.append(BadRecord(index, record.sample_id, f"has the same id as record {first}"))
+        else:
+            seen[record.sample_id] = index
+            samples.append(_sample(record, len(samples), names[record.category]))
+    if not samples and not bad:
+        raise UserError("the dataset holds no records; give another dataset.path")
+    return samples, bad
+
+
+def _sample(record: Record, index: int, category: str) -> Sample:
+    return Sample(
+        index=index,
+        sample_id=record.sample_id,
+        key=sample_key(record.sample_id),
+        category=category,
+        instruction=record.instruction,
+        description=record.description,
+        source_sha256=hashlib.sha256(record.source).hexdigest(),
+        locator=record.locator,
+    )
+
+
+def _select(samples: list[Sample], config: Config) -> list[Sample]:
+    """Keep the wanted categories and the first `limit` samples, counted anew."""
+    if config.categories:
+        names = _canonical_names(config)
+        unknown = [name for name in config.categories if name not in names]
+        if unknown:
+            raise UserError(f"categories: {_no_rubric(unknown[0], names)}")
+        wanted = {names[name] for name in config.categories}
+        samples = [sample for sample in samples if sample.category in wanted]
+    if not samples:
+        raise UserError("no sample is left to do: categories and dataset.on_bad_record leave none")
+    return [dataclasses.replace(sample, index=i) for i, sample in enumerate(samples[: config.limit])]
+
+
+def _canonical_names(config: Config) -> dict[str, str]:
+    """Map every name of every category to its rubric's.
+
+    Raises:
+        UserError: two rubrics claim one name.
+    """
+    names: dict[str, str] = {}
+    for rubric, settings in config.rubrics.items():
+        for name in {rubric, *settings.names}:
+            if names.setdefault(name, rubric) != rubric:
+                raise UserError(f"rubrics.{rubric}.names: {name!r} already belongs to rubric {names[name]!r}")
+    return names
+
+
+def _no_rubric(category: str, names: dict[str, str]) -> str:
+    return (
+        f"category {category!r} has no rubric (known: {', '.join(sorted(set(names.values())))}); add one as "
+        f"conf/rubric/mine.yaml and the override +rubric@rubrics.mine=mine, with {category!r} among its names"
+    )
+
+
+def _list_problems(bad: list[BadRecord]) -> str:
+    counts = Counter(record.problem for record in bad)
+    lines = [f"  record {r.index} (id {r.sample_id!r}): {r.problem}" for r in bad[:MAX_SHOWN_PROBLEMS]]
+    if len(bad) > MAX_SHOWN_PROBLEMS:
+        lines.append(f"  … and {len(bad) - MAX_SHOWN_PROBLEMS} more")
+    return (
+        f"{len(bad)} bad records in the dataset ({len(counts)} kinds of problem); mend them, or plan the rest with "
+        "dataset.on_bad_record=skip:\n" + "\n".join(lines)
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

@@ -1,0 +1,121 @@
+"""What passes between the phases: Sample, Edit, Judgment. Plain data; imports nothing of ours.
+
+Every planned sample is at any time in exactly one `State`.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal[
+    "pending",  # planned, not edited yet
+    "edited",  # has an edited image, not judged yet
+    "edit_failed",  # the source could not be read or the editor raised
+    "invalid_output",  # the editor returned NaN, a wrong size or a fully uniform image
+    "scored",  # the judge's reply holds a score
+    "unparsed",  # the judge replied, but no score can be read from the reply
+    "judge_failed",  # the judge raised on this sample alone
+]
+EDIT_STATES: tuple[State, ...] = ("edited", "edit_failed", "invalid_output")
+JUDGMENT_STATES: tuple[State, ...] = ("scored", "unparsed", "judge_failed")
+FAILURE_STATES: tuple[State, ...] = ("edit_failed", "invalid_output", "unparsed", "judge_failed")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A planned (source image, instruction) pair, without the image itself.
+
+    Attributes:
+        index: Position in the plan; results are always reported in this order.
+        sample_id: The id as given in the dataset; shown as is, never used as a file name.
+        key: Name that is safe in tar shards and file systems, unique in the plan, made from the id alone.
+        category: Canonical category, the name of a rubric.
+        instruction: What the editor is asked to do.
+        description: What the source image shows; goes into the judge's prompt.
+        source_sha256: Hex digest of the encoded source image's bytes.
+        locator: Where the dataset finds the record again, as its `scan` gave it (for a JSON file: byte offset
+            and length).
+    """
+
+    index: int
+    sample_id: str
+    key: str
+    category: str
+    instruction: str
+    description: str
+    source_sha256: str
+    locator: list[int]
+
+
+@dataclass
+class Edit:
+    """The outcome of editing one sample; `edits/index.jsonl` has one line for each.
+
+    Attributes:
+        sample_id: Id of the sample.
+        category: Its canonical category.
+        state: `edited`, `edit_failed` or `invalid_output`.
+        unit: Hex digest of all that decides the pixels (source, instruction, editor, seed); see `identity.py`.
+        seed: Seed of the noise, from the run's seed and the sample id.
+        latency_s: Seconds the edit took on its rank, reading the source included; None if it was not started.
+        source_width, source_height: Size in pixels of the upright source; None if it could not be read.
+        width, height: Size in pixels of the edited image; None without one.
+        sha256: Hex digest of the PNG bytes; None without an image.
+        shard: Number of the shard that holds the PNG; None without an image.
+        offset, length: Byte range of the PNG inside the shard's tar file; None without an image.
+        error_type, error: Class name and message of what went wrong; None if nothing did.
+    """
+
+    sample_id: str
+    category: str
+    state: State
+    unit: str
+    seed: int
+    latency_s: float | None = None
+    source_width: int | None = None
+    source_height: int | None = None
+    width: int | None = None
+    height: int | None = None
+    sha256: str | None = None
+    shard: int | None = None
+    offset: int | None = None
+    length: int | None = None
+    error_type: str | None = None
+    error: str | None = None
+
+
+@dataclass
+class Judgment:
+    """The judge's word on one edit; `judgments/<judge>.jsonl` has one line for each.
+
+    Attributes:
+        sample_id: Id of the sample.
+        category: Its canonical category, the rubric that was used.
+        state: `scored`, `unparsed` or `judge_failed`.
+        unit: Hex digest of all that decides the reply (edited image, prompts, judge); see `identity.py`.
+        image_sha256: Digest of the edited image's PNG bytes that were judged.
+        score: 0 to 10, or None without one; never a default.
+        reply: The raw text of the last reply; None if the judge raised.
+        earlier_replies: Replies before it that held no score, oldest first.
+        retries: How often the judge was asked again.
+        latency_s: Seconds of the sample's batch divided by the samples in it, all tries included.
+        error_type, error: Class name and message of what went wrong; None if nothing did.
+    """
+
+    sample_id: str
+    category: str
+    state: State
+    unit: str
+    image_sha256: str
+    score: float | None = None
+    reply: str | None = None
+    earlier_replies: list[str] = dataclasses.field(default_factory=list)
+    retries: int = 0
+    latency_s: float | None = None
+    error_type: str | None = None
+    error: str | None = None
+
+
+def to_dict(record: Sample | Edit | Judgment) -> dict[str, Any]:
+    """Return the record's fields as a dict in their declared order, ready for JSON."""
+    return dataclasses.asdict(record)

@@ -1,0 +1,206 @@
+"""Every path of a run, and how its files are written: whole or not at all.
+
+The run folder is the contract between the phases and with users' scripts; the README documents it.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from editbench.errors import UserError
+from editbench.records import Edit, Judgment, Sample, to_dict
+from editbench.shards import sample_end
+
+Record = TypeVar("Record", Edit, Judgment)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run is to do.
+
+    Attributes:
+        made_from: All that the plan depends on; while it is unchanged the plan is not made again.
+        samples: In dataset order.
+        skipped: Records left out as broken, each with index, id and problem (`dataset.on_bad_record=skip`).
+    """
+
+    made_from: dict[str, Any]
+    samples: list[Sample]
+    skipped: list[dict[str, Any]]
+
+
+class RunDir:
+    """The folder of one run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "config.yaml"
+        self.plan = root / "plan.json"
+        self.status = root / "status.json"
+        self.sessions = root / "sessions.json"
+        self.edits = root / "edits"
+        self.edits_index = self.edits / "index.jsonl"
+        self.judgments = root / "judgments"
+        self.logs = root / "logs"
+
+    def create(self) -> Path:
+        """Make the folders that are not there; any number of ranks may do so at once.
+
+        Returns:
+            The folder for logs.
+
+        Raises:
+            UserError: the place cannot be written to.
+        """
+        try:
+            for folder in (self.edits, self.judgments, self.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+            return self.logs
+        except OSError as error:
+            raise UserError(f"run_dir={self.root}: cannot be made ({error.strerror}); choose another") from error
+
+    def judgments_of(self, judge: str) -> Path:
+        """File with the judgments of the judge of this name."""
+        return self.judgments / f"{judge}.jsonl"
+
+    def read_plan(self) -> Plan | None:
+        """Read the plan; None if there is none yet."""
+        if not self.plan.exists():
+            return None
+        data = read_json(self.plan)
+        return Plan(data["made_from"], [Sample(**sample) for sample in data["samples"]], data["skipped"])
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write the plan, one sample a line."""
+        lines = ",\n".join(json.dumps(to_dict(sample), ensure_ascii=False) for sample in plan.samples)
+        head = json.dumps({"made_from": plan.made_from, "skipped": plan.skipped}, ensure_ascii=False, indent=1)
+        write_atomic(self.plan, f'{head[:-2]},\n "samples": [\n{lines}\n]}}\n')
+
+    def read_config(self) -> dict[str, Any]:
+        """Read the resolved configuration of the last start; empty if there was none."""
+        return yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
+
+    def write_config(self, resolved: dict[str, Any]) -> None:
+        """Write the resolved configuration."""
+        write_atomic(self.config, yaml.safe_dump(resolved, allow_unicode=True, sort_keys=False, width=110))
+
+    def read_edits(self) -> dict[str, Edit]:
+        """Read the latest edit of each sample."""
+        return {edit.sample_id: edit for edit in read_lines(self.edits_index, Edit)}
+
+    def committed_shard_end(self) -> tuple[int, int] | None:
+        """Where the last image that the index knows ends, as (shard, end in bytes); None without any."""
+        return max(
+            (
+                (edit.shard, sample_end(edit.offset, edit.length))
+                for edit in read_lines(self.edits_index, Edit)
+                if edit.shard is not None and edit.offset is not None and edit.length is not None
+            ),
+            default=None,
+        )
+
+    def read_judgments(self, judge: str) -> dict[str, Judgment]:
+        """Read the latest judgment of each sample."""
+        return {judgment.sample_id: judgment for judgment in read_lines(self.judgments_of(judge), Judgment)}
+
+    def read_sessions(self) -> list[dict[str, Any]]:
+        """Read the facts of every start of a phase, oldest first."""
+        return read_json(self.sessions)["sessions"] if self.sessions.exists() else []
+
+    def write_status(self, phase: str, state: str, done: int, failed: int, total: int) -> None:
+        """Tell scripts and people where the run stands."""
+        status = {"phase": phase, "state": state, "done": done, "failed": failed, "total": total, "time": utc_now()}
+        write_atomic(self.status, json.dumps(status) + "\n")
+
+    def write_session(self, session: dict[str, Any]) -> None:
+        """Add a start of a phase, or replace the entry that has the same `started` and `phase`."""
+        others = [
+            s for s in self.read_sessions() if (s["started"], s["phase"]) != (session["started"], session["phase"])
+        ]
+        write_atomic(self.sessions, json.dumps({"sessions": [*others, session]}, indent=1, ensure_ascii=False) + "\n")
+
+
+class JsonLines:
+    """Appends records to a JSON-lines file, each whole and on the disk before the next; rank 0 only."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a+b")
+        end = self._file.seek(0, os.SEEK_END)
+        self._file.truncate(end - _torn_bytes(path))
+
+    def append(self, record: Edit | Judgment) -> None:
+        """Write one line through to the disk."""
+        self._file.write(json.dumps(to_dict(record), ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_lines(path: Path, kind: type[Record]) -> Iterator[Record]:
+    """Yield the records of a JSON-lines file; a torn last line is left out.
+
+    Raises:
+        UserError: a line in the middle is damaged; names file and line.
+    """
+    if not path.exists():
+        return
+    names = {f.name for f in dataclasses.fields(kind)}
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                fields = json.loads(line)
+                yield kind(**{name: value for name, value in fields.items() if name in names})
+            except (ValueError, TypeError, AttributeError) as error:
+                raise UserError(f"{path}, line {number} is damaged ({error}); mend or remove that line") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON ({error}); remove it and run the phase again") from error
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that readers see the old or the new text, never a part, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def utc_now() -> str:
+    """The time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _torn_bytes(path: Path) -> int:
+    """Bytes behind the last line end."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        start = end
+        while start > 0:
+            start = max(0, start - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return end - (start + newline + 1)
+    return end

@@ -1,0 +1,131 @@
+"""The facts of one start of a phase, kept on disk while it runs: `status.json` and `sessions.json`. Rank 0 only."""
+
+import importlib.metadata
+import platform
+import subprocess
+import time
+from collections import Counter
+from typing import Any
+
+from editbench.checkpoints import Checkpoint
+from editbench.config import CHECKOUT, ComponentConfig
+from editbench.errors import UserError
+from editbench.logs import ProgressDisplay
+from editbench.records import FAILURE_STATES, State
+from editbench.run_dir import RunDir, utc_now
+
+PACKAGES = ("editbench", "torch", "diffusers", "transformers", "accelerate", "hydra-core", "pillow", "numpy")
+WRITE_EVERY_S = 1.0
+
+
+class Session:
+    """Counts what a phase does, shows it, and stops the phase when too much fails. Use as a context manager.
+
+    Args:
+        run_dir: The run.
+        phase: `edit` or `score`.
+        total: Samples the phase is responsible for.
+        states: How many of them are in which state from earlier starts.
+        max_failed: The fraction of `total` that may fail; replies without a score do not count here.
+        facts: What else the report should know of this start; plain data.
+    """
+
+    def __init__(
+        self, run_dir: RunDir, phase: str, total: int, states: Counter[State], max_failed: float, facts: dict[str, Any]
+    ) -> None:
+        self._run_dir, self._phase, self._total = run_dir, phase, total
+        self._states, self._before = Counter(states), states.total()
+        self._max_failed = max_failed
+        self._began = time.monotonic()
+        self._facts = {"phase": phase, "started": utc_now(), **facts, **environment()}
+        self._written = float("-inf")
+        self._display = ProgressDisplay(phase, total, self._before)
+        self._write("running")
+
+    def count(self, state: State, facts: str = "") -> None:
+        """Take note of one more sample.
+
+        Raises:
+            UserError: more samples have failed than `max_failed` allows.
+        """
+        self._states[state] += 1
+        shown = [f"{count} {name}" for name, count in sorted(self._states.items())]
+        self._display.update(self._states.total(), ", ".join([*shown, facts] if facts else shown))
+        failed = self._failed() - self._states["unparsed"]
+        if state in FAILURE_STATES and failed > self._max_failed * self._total:
+            raise UserError(
+                f"{failed} of {self._total} samples failed in phase {self._phase}, more than max_failed="
+                f"{self._max_failed} allows; {self._run_dir.logs} and the run's .jsonl files tell why"
+            )
+        if time.monotonic() - self._written >= WRITE_EVERY_S:
+            self._write("running")
+
+    def step(self, done: int, total: int) -> None:
+        """Show the denoising steps of rank 0's own image."""
+        self._display.step(done, total)
+
+    def add(self, **facts: Any) -> None:
+        """Add to the facts, e.g. what is only known once the model is loaded."""
+        self._facts |= facts
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._display.stop()
+        self._write("failed" if kind else "done")
+
+    def _failed(self) -> int:
+        return sum(self._states[state] for state in FAILURE_STATES)
+
+    def _write(self, state: str) -> None:
+        self._written = time.monotonic()
+        done = self._states.total()
+        self._run_dir.write_status(self._phase, state, done, self._failed(), self._total)
+        times = {"wall_s": round(self._written - self._began, 3), "samples": done - self._before}
+        self._run_dir.write_session(self._facts | {"state": state} | times)
+
+
+def component_facts(component: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Which editor or judge it is, for the report."""
+    facts = {"component": component.name, "class": component.target}
+    if checkpoint is None:
+        return facts
+    return facts | {
+        "checkpoint": component.kwargs["checkpoint"],
+        "revision": checkpoint.revision,
+        "fingerprint": checkpoint.fingerprint,
+        "checkpoint_gib": round(checkpoint.size_bytes / 2**30, 4),
+        "checkpoint_note": checkpoint.note,
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions of what was used, the checkout's git commit, Python and the host's name."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "versions": versions,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "host": platform.node(),
+    }
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, with `-dirty` behind it if files were changed; None outside a git checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(CHECKOUT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
