@@ -40,6 +40,14 @@ def usable_devices(device_ids: list[int] | None) -> list[str]:
     return [f"cuda:{i}" for i in ids]
 
 
+def describe(names: list[str]) -> str:
+    """Say what a process works on, e.g. `cuda:0 NVIDIA H100 80GB HBM3`; `idle` for no device."""
+    import torch
+
+    models = [f"{name} {torch.cuda.get_device_name(name)}" if name.startswith("cuda") else name for name in names]
+    return " + ".join(models) or "idle"
+
+
 def measure(names: list[str]) -> list[Device]:
     """Ask the devices for their memory; opens a CUDA context on each, so one process of a node does it for all."""
     import torch
@@ -159,6 +167,7 @@ def _devices_needed(checkpoint_bytes: int, devices: list[Device], wanted: int | 
     if needed > len(devices):
         raise UserError(
             f"the judge's checkpoint of {checkpoint_bytes / GIB:.0f} GiB does not fit the {len(devices)} GPUs to use "
-            f"with {min(d.free_bytes for d in devices) / GIB:.0f} GiB free each; use more or larger GPUs, or a smaller judge"
+            f"with {min(d.free_bytes for d in devices) / GIB:.0f} GiB free each; use more or larger GPUs, "
+            "or a smaller judge"
         )
     return max(1, needed)

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import json
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -179,8 +178,8 @@ def _prepare(
         if tasks:
             shares = deal([task.sample for task in tasks], ranks.world_size)
             logs.console().print(logs.assignment_table(shares, "to edit"))
-            facts = {"world_size": ranks.world_size, **component_facts(config.editor, checkpoint)}
-            session = Session(run_dir, "edit", total, states, config.max_failed, facts)
+            component = component_facts(config.editor, checkpoint)
+            session = Session(run_dir, "edit", total, states, config.max_failed, component)
         else:
             run_dir.write_status("edit", "done", total, total - states["edited"], total)
     dealt = distributed.broadcast([dataclasses.asdict(task) for task in tasks])
@@ -196,12 +195,12 @@ def _edit_all(
     session: Session | None,
 ) -> None:
     """The rounds: one image per rank, sent to rank 0 behind the next edit."""
-    editor = _load(config, ranks, checkpoint, session)
-    dataset = open_dataset(config)
     shares = deal(tasks, ranks.world_size)
+    rounds, sync_every = len(shares[0]), config.edit.sync_every
+    editor = _load(config, ranks, checkpoint, session, rounds)
+    dataset = open_dataset(config)
     writer = session and EditWriter(run_dir, config.edit.shard_size_mib, [task.sample for task in tasks], session)
     incoming = sum(map(len, shares[1:]))
-    rounds, sync_every = len(shares[0]), config.edit.sync_every
     with Gather(writer.handle if writer else None, incoming, config.distributed.timeout_s) as gather:
         for number in range(1, rounds + 1):
             if number <= len(shares[ranks.rank]):
@@ -210,21 +209,21 @@ def _edit_all(
                 gather.put(functools.partial(_payload, edit, image))
             if number == rounds or (sync_every and number % sync_every == 0):
                 distributed.barrier()
-    if session and writer:
+    if writer:
         writer.close()
-        session.add(rounds=rounds, barriers=math.ceil(rounds / (sync_every or rounds)))
 
 
-def _load(config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None) -> Editor:
+def _load(config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None, rounds: int) -> Editor:
     """Construct the editor on this rank's device, as many ranks of a node at once as host memory takes."""
     names = devices.usable_devices(config.device_ids)
     device = devices.edit_device(ranks.local_rank, ranks.local_world_size, names)
     started = time.monotonic()
     with distributed.loading_turn(ranks, config.edit.max_concurrent_loads, checkpoint):
         editor: Editor = construct(config.editor, "editor", checkpoint, device=device)
-    on = distributed.all_gather(device)
+    on = distributed.all_gather(devices.describe([device]))
     if session:
-        session.add(devices=on, load_s=round(time.monotonic() - started, 3), **editor.describe())
+        load_s = round(time.monotonic() - started, 3)
+        session.loaded(editor.describe(), world_size=ranks.world_size, devices=on, load_s=load_s, rounds=rounds)
     return editor
 
 

@@ -251,8 +251,8 @@ def _prepare(
         if total < len(plan.samples):
             logger.warning("%d of %d planned samples have an edited image", total, len(plan.samples))
         if tasks:
-            facts = {"world_size": ranks.world_size, **component_facts(config.judge, checkpoint)}
-            session = Session(run_dir, "score", total, states, config.max_failed, facts)
+            component = component_facts(config.judge, checkpoint)
+            session = Session(run_dir, "score", total, states, config.max_failed, component)
         else:
             run_dir.write_status("score", "done", total, total - states["scored"], total)
     dealt = distributed.broadcast([dataclasses.asdict(task) for task in tasks])
@@ -271,16 +271,21 @@ def _judge_all(
 ) -> None:
     """Place the replicas, deal the batches to them, and send the judgments to rank 0."""
     placed, batch_size = _place(config, ranks, checkpoint)
+    mine = placed[ranks.rank]
+    started = time.monotonic()
     with distributed.loading_turn(ranks, config.judge.max_concurrent_loads, checkpoint):
-        judge = construct(config.judge, "judge", checkpoint, devices=placed[ranks.rank]) if placed[ranks.rank] else None
+        judge = construct(config.judge, "judge", checkpoint, devices=mine) if mine else None
+    on = distributed.all_gather(devices.describe(mine))
     active = [rank for rank, replica in enumerate(placed) if replica]
     batches = cut_batches(tasks, batch_size)
     shares = dict(zip(active, deal(batches, len(active)), strict=True))
-    writer = session and JudgmentWriter(run_dir, config.judge.name, kept, session)
+    writer = None
     if session:
-        session.add(devices=placed, batch_size=batch_size, batches=len(batches), **(judge.describe() if judge else {}))
+        facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - started, 3)}
+        session.loaded(judge.describe() if judge else {}, **facts, batch_size=batch_size, batches=len(batches))
         shown = [[task.sample for batch in shares.get(rank, []) for task in batch] for rank in range(len(placed))]
         logs.console().print(logs.assignment_table(shown, f"to score in batches of {batch_size}"))
+        writer = JudgmentWriter(run_dir, config.judge.name, kept, session)
     incoming = sum(len(share) for rank, share in shares.items() if rank != 0)
     with Gather(writer.handle if writer else None, incoming, config.distributed.timeout_s) as gather:
         if judge:

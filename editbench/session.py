@@ -27,17 +27,25 @@ class Session:
         total: Samples the phase is responsible for.
         states: How many of them are in which state from earlier starts.
         max_failed: The fraction of `total` that may fail; replies without a score do not count here.
-        facts: What else the report should know of this start; plain data.
+        component: Which editor or judge works here, as `component_facts` gives it.
     """
 
     def __init__(
-        self, run_dir: RunDir, phase: str, total: int, states: Counter[State], max_failed: float, facts: dict[str, Any]
+        self,
+        run_dir: RunDir,
+        phase: str,
+        total: int,
+        states: Counter[State],
+        max_failed: float,
+        component: dict[str, Any],
     ) -> None:
         self._run_dir, self._phase, self._total = run_dir, phase, total
         self._states, self._before = Counter(states), states.total()
         self._max_failed = max_failed
         self._began = time.monotonic()
-        self._facts = {"phase": phase, "started": utc_now(), **facts, **environment()}
+        self._facts: dict[str, Any] = {"phase": phase, "started": utc_now()}
+        self._component = component
+        self._environment = environment()
         self._written = float("-inf")
         self._display = ProgressDisplay(phase, total, self._before)
         self._write("running")
@@ -64,9 +72,11 @@ class Session:
         """Show the denoising steps of rank 0's own image."""
         self._display.step(done, total)
 
-    def add(self, **facts: Any) -> None:
-        """Add to the facts, e.g. what is only known once the model is loaded."""
+    def loaded(self, describe: dict[str, Any], **facts: Any) -> None:
+        """Add what is known once the model is loaded: its own description, and facts of this start."""
+        self._component |= describe
         self._facts |= facts
+        self._write("running")
 
     def __enter__(self) -> "Session":
         return self
@@ -82,13 +92,21 @@ class Session:
         self._written = time.monotonic()
         done = self._states.total()
         self._run_dir.write_status(self._phase, state, done, self._failed(), self._total)
-        times = {"wall_s": round(self._written - self._began, 3), "samples": done - self._before}
-        self._run_dir.write_session(self._facts | {"state": state} | times)
+        self._run_dir.write_session(
+            {
+                **self._facts,
+                "state": state,
+                "wall_s": round(self._written - self._began, 3),
+                "samples": done - self._before,
+                "component": self._component,
+                "environment": self._environment,
+            }
+        )
 
 
 def component_facts(component: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Which editor or judge it is, for the report."""
-    facts = {"component": component.name, "class": component.target}
+    facts: dict[str, Any] = {"name": component.name, "class": component.target}
     if checkpoint is None:
         return facts
     return facts | {

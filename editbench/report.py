@@ -1,0 +1,202 @@
+"""Phase 3: statistics and reports of a run, from its files alone.
+
+    python -m editbench.report run_name=mine judge=qwen3_vl
+
+Writes report.json and report.md, the same as evaluation_report_<UTC time>.{json,md}, and prints a table. Loads
+no model and no torch; changes nothing else, so it can run at any time, also while a phase is running.
+"""
+
+import datetime
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from editbench import __version__, cli, logs
+from editbench.config import Config
+from editbench.errors import UserError
+from editbench.records import FAILURE_STATES, Edit, Judgment, Sample, State
+from editbench.report_markdown import to_markdown
+from editbench.run_dir import RunDir, utc_now, write_atomic
+from editbench.stats import extreme_categories, summarize
+
+
+def main(config: Config) -> None:
+    """Write the reports and print the table."""
+    run_dir = RunDir(config.run_dir)
+    if config.dry_run:
+        return
+    report = build_report(run_dir, config.judge.name)
+    paths = write_report(run_dir, report)
+    console = logs.console()
+    console.print(score_table(report))
+    if report["best_category"]:
+        console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
+    for note in report["notes"]:
+        console.print(note, style="bold yellow", markup=False, highlight=False)
+    console.print(f"report: {paths[0]}", markup=False, highlight=False, soft_wrap=True)
+
+
+def build_report(run_dir: RunDir, judge: str) -> dict[str, Any]:
+    """Collect all that is known of a run.
+
+    Args:
+        run_dir: The run.
+        judge: Name of the judge whose judgments count.
+
+    Raises:
+        UserError: there is no such run, or it was judged, but by other judges only.
+    """
+    plan = run_dir.read_plan()
+    if plan is None:
+        raise UserError(f"{run_dir.root}: there is no run here (no plan.json); give its run_name or run_dir")
+    others = sorted(path.stem for path in run_dir.judgments.glob("*.jsonl"))
+    if others and judge not in others:
+        raise UserError(
+            f"{run_dir.root} has no judgments by {judge!r}, only by {', '.join(others)}; choose with judge=…"
+        )
+    edits, judged = run_dir.read_edits(), run_dir.read_judgments(judge)
+    outcomes = [outcome(sample, edits.get(sample.sample_id), judged.get(sample.sample_id)) for sample in plan.samples]
+    categories = {
+        category: _section([o for o in outcomes if o["category"] == category])
+        for category in dict.fromkeys(sample.category for sample in plan.samples)
+    }
+    best, worst = extreme_categories({name: section["mean"] for name, section in categories.items()})
+    overall = _section(outcomes)
+    counts = overall.pop("counts") | {"skipped": len(plan.skipped)}
+    editor, edit_phase = _phase(run_dir, "edit", None)
+    judge_facts, score_phase = _phase(run_dir, "score", judge)
+    return {
+        "editbench": __version__,
+        "created": utc_now(),
+        "run": run_dir.root.name,
+        "notes": _notes({"editor": editor, "judge": judge_facts}),
+        "counts": counts,
+        "overall": overall,
+        "categories": categories,
+        "best_category": best,
+        "worst_category": worst,
+        "errors": _errors(outcomes),
+        "editor": editor,
+        "judge": judge_facts,
+        "phases": {"edit": edit_phase, "score": score_phase},
+        "samples": outcomes,
+        "config": run_dir.read_config(),
+    }
+
+
+def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dict[str, Any]:
+    """What became of one sample: its state, its score if it has one, and what went wrong if something did."""
+    state: State = "pending"
+    failure: Edit | Judgment | None = None
+    score = None
+    if edit is not None:
+        state, failure = edit.state, edit
+        if edit.state == "edited" and judgment is not None and judgment.image_sha256 == edit.sha256:
+            state, failure, score = judgment.state, judgment, judgment.score
+    return {
+        "sample_id": sample.sample_id,
+        "category": sample.category,
+        "state": state,
+        "score": score,
+        "error_type": failure.error_type if failure else None,
+        "error": failure.error if failure else None,
+    }
+
+
+def count_states(outcomes: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Count samples: `planned`, those with an image as `edited`, those with a score, and each other state."""
+    states = Counter(o["state"] for o in outcomes)
+    return {
+        "planned": states.total(),
+        "edited": states["edited"] + states["scored"] + states["unparsed"] + states["judge_failed"],
+        "scored": states["scored"],
+        **{state: states[state] for state in FAILURE_STATES},
+        "not_edited_yet": states["pending"],
+        "not_judged_yet": states["edited"],
+    }
+
+
+def write_report(run_dir: RunDir, report: dict[str, Any]) -> list[Any]:
+    """Write the report under both names; returns the paths, Markdown first."""
+    time = datetime.datetime.fromisoformat(report["created"]).strftime("%Y%m%d_%H%M%S")
+    texts = {".md": to_markdown(report), ".json": json.dumps(report, indent=1, ensure_ascii=False) + "\n"}
+    paths = [run_dir.root / f"{name}{suffix}" for name in ("report", f"evaluation_report_{time}") for suffix in texts]
+    for path in paths:
+        write_atomic(path, texts[path.suffix])
+    return paths
+
+
+def score_table(report: dict[str, Any]) -> Table:
+    """Statistics per category and overall, always beside how many samples they rest on."""
+    table = Table(title=f"{escape(report['run'])}: scores from 0 to 10")
+    table.add_column("category")
+    for column in ("mean", "std", "median", "min", "max", "scored", "failed"):
+        table.add_column(column, justify="right")
+    rows = {**report["categories"], "overall": {**report["overall"], "counts": report["counts"]}}
+    for name, section in rows.items():
+        if name == "overall":
+            table.add_section()
+        counts = section["counts"]
+        failed = sum(counts[state] for state in FAILURE_STATES)
+        table.add_row(
+            escape(name),
+            *(show(section[key]) for key in ("mean", "std", "median", "min", "max")),
+            f"{counts['scored']} of {counts['planned']}",
+            str(failed),
+        )
+    return table
+
+
+def show(value: float | None) -> str:
+    """A score with three decimals; a dash where it is not known."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _section(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+    scores = [o["score"] for o in outcomes if o["score"] is not None]
+    return {**summarize(scores), "counts": count_states(outcomes)}
+
+
+def _phase(run_dir: RunDir, phase: str, component: str | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Sum up the starts of a phase, of the judge of this name if one is given.
+
+    Returns:
+        The editor or judge, and the phase: facts of the last start, times and samples of all of them together. None
+        and None if it never did anything.
+    """
+    sessions = [s for s in run_dir.read_sessions() if s["phase"] == phase]
+    sessions = [s for s in sessions if component in (None, s["component"]["name"])]
+    if not sessions:
+        return None, None
+    facts = dict(sessions[-1])
+    wall_s, samples = sum(s["wall_s"] for s in sessions), sum(s["samples"] for s in sessions)
+    facts |= {"starts": len(sessions), "wall_s": round(wall_s, 3), "samples": samples}
+    facts["images_per_s"] = round(samples / wall_s, 4) if wall_s else None
+    return facts.pop("component"), facts
+
+
+def _notes(components: dict[str, dict[str, Any] | None]) -> list[str]:
+    """What a reader must know before the numbers: fakes, and what checkpoints say of themselves."""
+    return [
+        f"{name}: {facts[key]}"
+        for name, facts in components.items()
+        for key in ("note", "checkpoint_note")
+        if facts and facts.get(key)
+    ]
+
+
+def _errors(outcomes: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Per failure state how often which type of error was the cause."""
+    errors: dict[str, Counter[str]] = {}
+    for o in outcomes:
+        if o["state"] in FAILURE_STATES:
+            errors.setdefault(o["state"], Counter())[o["error_type"] or "no score in the reply"] += 1
+    return {state: dict(counter.most_common()) for state, counter in errors.items()}
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__, uses_components=False)

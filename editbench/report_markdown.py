@@ -1,0 +1,95 @@
+"""The report as Markdown, for people."""
+
+import re
+from typing import Any
+
+from editbench.records import FAILURE_STATES
+
+MAX_FAILED_SHOWN = 50
+COLUMNS = ("mean", "std", "median", "min", "max")
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """Lay a report out as Markdown; text from datasets and models is escaped."""
+    parts = [
+        f"# editbench report: {text(report['run'])}",
+        f"Made {report['created']} by editbench {report['editbench']}.",
+    ]
+    parts += [f"> **{text(note)}**" for note in report["notes"]]
+    parts += ["## Scores", _scores(report)]
+    if report["best_category"]:
+        parts.append(f"Best category: {text(report['best_category'])}. Worst: {text(report['worst_category'])}.")
+    parts += ["## Samples", _counts(report), *_failures(report)]
+    parts += ["## How it was made", _phases(report)]
+    parts += [_facts("Editor", report["editor"]), _facts("Judge", report["judge"])]
+    parts.append("The whole configuration, versions and every sample's state stand in report.json.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def text(value: Any) -> str:
+    """Make a value harmless inside Markdown: no markup, HTML, table cells or line breaks of its own."""
+    line = " ".join(str(value).split())
+    return re.sub(r"([\\`*_\[\]|<>&~$])", r"\\\1", line).replace("\\<", "&lt;").replace("\\&", "&amp;")
+
+
+def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [header, ("---",) + ("---:",) * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _scores(report: dict[str, Any]) -> str:
+    sections = {**report["categories"], "overall": {**report["overall"], "counts": report["counts"]}}
+    rows = []
+    for name, section in sections.items():
+        numbers = ["–" if section[key] is None else f"{section[key]:.3f}" for key in COLUMNS]
+        counts = section["counts"]
+        failed = sum(counts[state] for state in FAILURE_STATES)
+        rows.append([text(name), *numbers, f"{counts['scored']} of {counts['planned']}", str(failed)])
+    return _table(("category", *COLUMNS, "scored", "failed"), rows)
+
+
+def _counts(report: dict[str, Any]) -> str:
+    return _table(
+        ("samples", "count"), [[text(name.replace("_", " ")), str(count)] for name, count in report["counts"].items()]
+    )
+
+
+def _failures(report: dict[str, Any]) -> list[str]:
+    failed = [o for o in report["samples"] if o["state"] in FAILURE_STATES]
+    if not failed:
+        return []
+    rows = [
+        [text(o["sample_id"]), text(o["state"]), text(": ".join(filter(None, (o["error_type"], o["error"])))[:300])]
+        for o in failed[:MAX_FAILED_SHOWN]
+    ]
+    more = f"… and {len(failed) - MAX_FAILED_SHOWN} more." if len(failed) > MAX_FAILED_SHOWN else ""
+    return ["### Failed samples", _table(("sample", "state", "cause"), rows), more]
+
+
+def _phases(report: dict[str, Any]) -> str:
+    rows = []
+    for name, phase in report["phases"].items():
+        if phase is None:
+            rows.append([name, "not run", "", "", "", ""])
+            continue
+        devices = phase.get("devices", [])
+        rows.append(
+            [
+                name,
+                str(phase["starts"]),
+                f"{phase['wall_s']:.1f}",
+                str(phase["samples"]),
+                "–" if phase["images_per_s"] is None else f"{phase['images_per_s']:.3f}",
+                text(", ".join(devices)),
+            ]
+        )
+    return _table(("phase", "starts", "seconds", "images", "images per second", "devices"), rows)
+
+
+def _facts(title: str, facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return ""
+    lines = [
+        f"- {text(key)}: {text(value)}" for key, value in facts.items() if key != "devices" and value not in (None, "")
+    ]
+    return "\n".join([f"### {title}", "", *lines])
