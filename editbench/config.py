@@ -135,6 +135,7 @@ class Config:
     dry_run: bool
     """Print the plan and load nothing."""
     log_level: str
+    """What rank 0 shows on the console; the log files hold everything."""
     device_ids: list[int] | None
     """CUDA device of each local rank, as visible to the process; None: local rank r has device r."""
     edit: EditConfig

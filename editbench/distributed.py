@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,11 @@ import torch.distributed as dist
 from editbench.checkpoints import Checkpoint
 from editbench.config import DistributedConfig
 from editbench.devices import available_host_memory, concurrent_loads
+from editbench.errors import UserError
 
 Item = TypeVar("Item")
+
+_PEER_LOST = re.compile("Connection (closed by|reset by) peer|Broken pipe|Connection refused")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ def process_group(ranks: Ranks, settings: DistributedConfig) -> Iterator[None]:
     )
     try:
         yield
+    except RuntimeError as error:
+        if not _PEER_LOST.search(str(error)):
+            raise
+        raise UserError(f"rank {ranks.rank} lost its connection: another rank ended first, see its error") from error
     finally:
         dist.destroy_process_group()
 
@@ -63,14 +71,22 @@ def barrier() -> None:
     dist.barrier()
 
 
-def broadcast(value: Any) -> Any:
-    """Give rank 0's JSON value to all ranks; what the others pass is ignored."""
-    data = json.dumps(value).encode() if dist.get_rank() == 0 else b""
-    length = torch.tensor([len(data)], dtype=torch.int64)
-    dist.broadcast(length, src=0)
-    payload = _to_tensor(data) if data else torch.empty(int(length), dtype=torch.uint8)
-    dist.broadcast(payload, src=0)
-    return json.loads(_to_bytes(payload))
+def on_rank_0(ranks: Ranks, work: Callable[[], Any]) -> Any:
+    """Let rank 0 work and give its JSON result to all ranks.
+
+    Raises:
+        UserError: on all ranks, if rank 0's work raised it.
+    """
+    outcome: dict[str, Any] = {}
+    if ranks.rank == 0:
+        try:
+            outcome = {"result": work()}
+        except UserError as error:
+            outcome = {"error": str(error)}
+    outcome = _broadcast(outcome)
+    if "error" in outcome:
+        raise UserError(outcome["error"])
+    return outcome["result"]
 
 
 def all_gather(value: Any) -> list[Any]:
@@ -208,6 +224,16 @@ def unpack(payload: bytes) -> tuple[dict[str, Any], bytes]:
     """Undo `pack`."""
     end = 8 + int.from_bytes(payload[:8], "little")
     return json.loads(payload[8:end]), payload[end:]
+
+
+def _broadcast(value: Any) -> Any:
+    """Give rank 0's JSON value to all ranks; what the others pass is ignored."""
+    data = json.dumps(value).encode() if dist.get_rank() == 0 else b""
+    length = torch.tensor([len(data)], dtype=torch.int64)
+    dist.broadcast(length, src=0)
+    payload = _to_tensor(data) if data else torch.empty(int(length), dtype=torch.uint8)
+    dist.broadcast(payload, src=0)
+    return json.loads(_to_bytes(payload))
 
 
 def _to_tensor(data: bytes) -> torch.Tensor:

@@ -16,6 +16,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from PIL import Image
 
@@ -36,7 +37,7 @@ from editbench.shards import ShardWriter
 DECIDING_KEYS = ("editor.", "seed", "dataset.language")
 """Keys of the configuration that can change an edited image."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("editbench.edit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +127,8 @@ def edit_one(
     except Exception as error:
         edit.state = "invalid_output" if isinstance(error, InvalidOutputError) else "edit_failed"
         edit.error_type, edit.error = type(error).__name__, str(error)
-        logger.warning(
-            "sample %s: %s: %s", logs.printable(sample.sample_id), edit.error_type, edit.error, exc_info=True
-        )
+        logger.warning("sample %s: %s: %s", logs.printable(sample.sample_id), edit.error_type, edit.error)
+        logger.debug("the traceback", exc_info=True)
     edit.latency_s = round(time.monotonic() - started, 4)
     return edit, image
 
@@ -168,13 +168,13 @@ def _prepare(
 ) -> tuple[list[Task], Session | None]:
     """Find the tasks on rank 0 and give them to all; the session is rank 0's alone."""
     session = None
-    tasks: list[Task] = []
-    if ranks.rank == 0:
+
+    def find() -> list[dict[str, Any]]:
+        nonlocal session
         plan = ensure_plan(config, run_dir)
         tasks, kept = find_tasks(config, run_dir, plan, checkpoint)
         run_dir.write_config(config.resolved)
-        states = Counter(edit.state for edit in kept)
-        total = len(plan.samples)
+        total, states = len(plan.samples), Counter(edit.state for edit in kept)
         if tasks:
             shares = deal([task.sample for task in tasks], ranks.world_size)
             logs.console().print(logs.assignment_table(shares, "to edit"))
@@ -182,7 +182,9 @@ def _prepare(
             session = Session(run_dir, "edit", total, states, config.max_failed, component)
         else:
             run_dir.write_status("edit", "done", total, total - states["edited"], total)
-    dealt = distributed.broadcast([dataclasses.asdict(task) for task in tasks])
+        return [dataclasses.asdict(task) for task in tasks]
+
+    dealt = distributed.on_rank_0(ranks, find)
     return [Task(Sample(**task["sample"]), task["seed"], task["unit"]) for task in dealt], session
 
 

@@ -30,20 +30,24 @@ def console() -> Console:
 
 
 def set_up(phase: str, rank: int, folder: Path | None, level: str) -> None:
-    """Send the log to the console and, if `folder` is given, to `<folder>/<phase>-rank<rank>.log`."""
+    """Send the log to the console from `level` on and, if `folder` is given, all of it to a file of this rank."""
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
-    logging.getLogger("editbench").setLevel(level)
+    logging.getLogger("editbench").setLevel(logging.DEBUG)
     for handler in root.handlers[:]:
         root.removeHandler(handler)
         handler.close()
-    on_console = RichHandler(console=_console, show_path=False, markup=False, log_time_format="%H:%M:%S")
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    on_console: logging.Handler = logging.StreamHandler()
+    on_console.setFormatter(plain)
+    if _console.is_terminal:
+        on_console = RichHandler(console=_console, show_path=False, log_time_format="%H:%M:%S")
     on_console.setLevel(level if rank == 0 else logging.WARNING)
     root.addHandler(on_console)
     if folder is not None:
         to_file = logging.FileHandler(folder / f"{phase}-rank{rank:03d}.log", encoding="utf-8")
-        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        to_file.setFormatter(plain)
         root.addHandler(to_file)
 
 
@@ -59,10 +63,10 @@ def plan_table(plan: Plan) -> Table:
 
 def assignment_table(shares: list[list[Sample]], what: str) -> Table:
     """Which rank does which samples."""
-    table = Table(title=f"{what}: {sum(map(len, shares))} samples on {len(shares)} ranks")
-    table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("samples", justify="right", min_width=7)
-    table.add_column("which", overflow="ellipsis", no_wrap=True)
+    table = Table(title=f"{what}: {sum(map(len, shares))} samples on {len(shares)} ranks", expand=True)
+    table.add_column("rank", justify="right")
+    table.add_column("samples", justify="right")
+    table.add_column("which", overflow="ellipsis", no_wrap=True, ratio=1)
     for rank, share in enumerate(shares[:MAX_ROWS]):
         shown = ", ".join(sample.sample_id for sample in share[:6]) + (", …" if len(share) > 6 else "")
         table.add_row(str(rank), str(len(share)), escape(printable(shown)))

@@ -25,7 +25,7 @@ from editbench.run_dir import Plan, RunDir
 
 MAX_SHOWN_PROBLEMS = 20
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("editbench.plan")
 
 
 def main(config: Config) -> None:

@@ -17,6 +17,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from editbench import cli, devices, distributed, images, logs
 from editbench.checkpoints import Checkpoint
@@ -42,7 +43,7 @@ RETRY_PROMPT = (
 )
 """What the judge is told when its reply holds no score."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("editbench.score")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,15 +240,16 @@ def _prepare(
 ) -> tuple[list[Task], list[Judgment], Session | None]:
     """Find the tasks on rank 0 and give them to all; session and kept judgments are rank 0's alone."""
     session = None
-    tasks: list[Task] = []
     kept: list[Judgment] = []
-    if ranks.rank == 0:
+
+    def find() -> list[dict[str, Any]]:
+        nonlocal session, kept
         plan = ensure_plan(config, run_dir)
         tasks, kept = find_tasks(config, run_dir, plan, checkpoint)
         run_dir.write_config(config.resolved)
         states, total = Counter(judgment.state for judgment in kept), len(tasks) + len(kept)
         if total == 0:
-            raise UserError(f"{config.run_dir}: there is no edited image to judge; run the edit phase first")
+            raise UserError(f"{run_dir.root}: there is no edited image to judge; run the edit phase first")
         if total < len(plan.samples):
             logger.warning("%d of %d planned samples have an edited image", total, len(plan.samples))
         if tasks:
@@ -255,7 +257,9 @@ def _prepare(
             session = Session(run_dir, "score", total, states, config.max_failed, component)
         else:
             run_dir.write_status("score", "done", total, total - states["scored"], total)
-    dealt = distributed.broadcast([dataclasses.asdict(task) for task in tasks])
+        return [dataclasses.asdict(task) for task in tasks]
+
+    dealt = distributed.on_rank_0(ranks, find)
     tasks = [Task(t["position"], Sample(**t["sample"]), Edit(**t["edit"]), t["unit"]) for t in dealt]
     return tasks, kept, session
 
@@ -331,6 +335,7 @@ def _fail(judgment: Judgment, error: Exception) -> None:
     judgment.state = "judge_failed"
     judgment.error_type, judgment.error = type(error).__name__, str(error)
     logger.warning("sample %s: %s: %s", logs.printable(judgment.sample_id), judgment.error_type, error)
+    logger.debug("the traceback", exc_info=error)
 
 
 def _payload(judgments: list[Judgment]) -> bytes:

@@ -49,6 +49,7 @@ class Qwen3VLJudge:
         self._model = AutoModelForImageTextToText.from_pretrained(
             checkpoint, dtype=getattr(torch, dtype), use_safetensors=True, **_placement(devices)
         ).eval()
+        _refuse_offload(getattr(self._model, "hf_device_map", {}), devices)
         self._max_new_tokens = max_new_tokens
 
     def reply(self, requests: Sequence[Request]) -> list[str]:
@@ -64,7 +65,7 @@ class Qwen3VLJudge:
             processor_kwargs={"padding": True},
         ).to(self._model.device)
         with torch.inference_mode():
-            tokens = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False, **_GREEDY)
+            tokens = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
         new = tokens[:, inputs["input_ids"].shape[1] :]  # (B, new tokens) int64
         replies: list[str] = self._processor.batch_decode(new, skip_special_tokens=True)
         return replies
@@ -78,10 +79,6 @@ class Qwen3VLJudge:
         }
 
 
-_GREEDY = {"temperature": None, "top_p": None, "top_k": None}
-"""Published generation configs sample; these would only cause warnings with do_sample=False."""
-
-
 def _placement(devices: list[str]) -> dict[str, Any]:
     """Arguments of from_pretrained that put the model on just these devices."""
     if len(devices) == 1:
@@ -93,6 +90,16 @@ def _placement(devices: list[str]) -> dict[str, Any]:
         "device_map": "auto",
         "max_memory": {index: torch.cuda.mem_get_info(index)[0] for index in indexes},
     }
+
+
+def _refuse_offload(device_map: dict[str, Any], devices: list[str]) -> None:
+    """Accelerate puts what does not fit on the CPU or the disk, where a reply takes minutes."""
+    off = [name for name, place in device_map.items() if str(place) in ("cpu", "disk") and "cpu" not in devices]
+    if off:
+        raise UserError(
+            f"judge: {len(off)} parts such as {off[0]!r} do not fit on {', '.join(devices)}; "
+            "raise judge.devices_per_replica, or free memory there"
+        )
 
 
 def _conversation(request: Request) -> list[dict[str, Any]]:
