@@ -248,7 +248,7 @@ def _prepare(
         tasks, kept = find_tasks(config, run_dir, plan, checkpoint)
         run_dir.write_config(config.resolved)
         states, total = Counter(judgment.state for judgment in kept), len(tasks) + len(kept)
-        if total == 0:
+        if not run_dir.read_edits():
             raise UserError(f"{run_dir.root}: there is no edited image to judge; run the edit phase first")
         if total < len(plan.samples):
             logger.warning("%d of %d planned samples have an edited image", total, len(plan.samples))
