@@ -49,7 +49,7 @@ def find(checkpoint: str, revision: str | None, download: bool) -> Checkpoint | 
         UserError: neither a folder nor to be had from the hub, or a folder without safetensors.
     """
     path = Path(checkpoint).expanduser()
-    if path.is_dir():
+    if checkpoint and path.is_dir():
         return _describe(path, None)
     if checkpoint.count("/") != 1 or checkpoint.startswith((".", "/", "~")):
         hint = "; build it with: python scripts/make_tiny_checkpoints.py" if "checkpoints/tiny" in checkpoint else ""
@@ -62,9 +62,11 @@ def find(checkpoint: str, revision: str | None, download: bool) -> Checkpoint | 
     except LocalEntryNotFoundError as error:
         if not download:
             return None
-        raise UserError(f"checkpoint {checkpoint}: not in the local cache and the hub cannot be reached") from error
+        raise UserError(
+            f"checkpoint {checkpoint}: no such folder, not in the hub's local cache, and the hub cannot be reached"
+        ) from error
     except Exception as error:  # the hub's client raises a family of HTTP and file errors
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"checkpoint {checkpoint}: cannot be downloaded ({reason})") from error
     return _describe(Path(found), Path(found).name)
 

@@ -25,6 +25,7 @@ from editbench.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONF_DIR = CHECKOUT / "conf"
+_CHOICES = ("dataset", "editor", "judge", "experiment", "hydra.searchpath")
 
 
 @dataclass
@@ -159,14 +160,14 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
         UserError: a key or value is wrong; names the key, what was found and what to do.
     """
     _register()
-    searched = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    searched = _search_path(config_dir) if config_dir else []
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             composed = compose("config", overrides=[*searched, *overrides])
         resolved = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_sentence(error)) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: group=null
+        raise UserError(_one_sentence(error, [*searched, *overrides])) from error
     return _check(typing.cast(dict[str, Any], resolved))
 
 
@@ -198,7 +199,7 @@ def component_class(component: ComponentConfig, group: str) -> type[Any]:
     try:
         return typing.cast(type[Any], get_class(component.target))
     except Exception as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = " ".join(str(error).split())
         raise UserError(
             f"{group}._target_: no class {component.target!r} ({reason}); give the import path of a class"
         ) from error
@@ -213,29 +214,37 @@ def _register() -> None:
     ConfigStore.instance().store(name="schema", node=Schema)
 
 
-def _one_sentence(error: Exception) -> str:
+def _search_path(config_dir: str) -> list[str]:
+    folder = Path(config_dir).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"--config-dir {config_dir}: there is no such folder")
+    quoted = str(folder).replace('"', '\\"')
+    return [f'hydra.searchpath=["file://{quoted}"]']
+
+
+def _one_sentence(error: Exception, overrides: Sequence[str]) -> str:
     """Put Hydra's word on a wrong key or value into one sentence."""
     text = str(error)
     cause = str(error.__cause__ or "")
     missing = re.search(r"Key '[^']*' (is not in struct|not in '\w+')\s+full_key: (\S+)", f"{text}\n{cause}")
     if missing:
         key = missing.group(2)
-        return f"there is no key {key!r}{_suggest(key)}; conf/config.yaml and the chosen YAMLs list the keys"
+        return f"there is no key {key!r}{_suggest(key, overrides)}; conf/config.yaml and the chosen YAMLs list the keys"
     option = re.search(r"Could not find '([^']+)/([^']+)'", text)
     if option:
         group, name = option.groups()
         choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
         return f"{group}={name}: there is no conf/{group}/{name}.yaml; choose one of {', '.join(choices)}"
-    value = re.search(r"(Value .*|Cannot convert .*)\s+full_key: (\S+)", f"{text}\n{cause}")
-    if value:
-        return f"{value.group(2)}: {value.group(1)}"
-    mandatory = re.search(r"Missing mandatory value: (\S+)", text)
+    mandatory = re.search(r"(?:Missing mandatory value: |Interpolation key ')([\w.]+)", text)
     if mandatory:
         return f"{mandatory.group(1)} has no value; give it as {mandatory.group(1)}=…"
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    value = re.search(r"(\S.*)\s+full_key: (\S+)", f"{text}\n{cause}")
+    if value:
+        return f"{value.group(2)}: {value.group(1)}"
+    return f"{' '.join(text.split())} (overrides: {' '.join(overrides)})"
 
 
-def _suggest(key: str) -> str:
+def _suggest(key: str, overrides: Sequence[str]) -> str:
     known: list[str] = []
 
     def walk(node: Any, prefix: str) -> None:
@@ -245,12 +254,15 @@ def _suggest(key: str) -> str:
                 walk(child, f"{prefix}{name}.")
 
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        walk(compose("config"), "")
+        walk(compose("config", overrides=[o for o in overrides if o.partition("=")[0] in _CHOICES]), "")
     close = difflib.get_close_matches(key, known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _check(resolved: dict[str, Any]) -> Config:
+    removed = [f.name for f in dataclasses.fields(Schema) if f.name not in resolved]
+    if removed:
+        raise UserError(f"{removed[0]} cannot be removed from the configuration; give it a value")
     editor = _component(resolved, "editor")
     config = Config(
         **{
@@ -265,7 +277,7 @@ def _check(resolved: dict[str, Any]) -> Config:
         },
         resolved=resolved,
     )
-    _require(bool(re.fullmatch(r"[\w.\-]+", config.run_name)), "run_name", config.run_name, "letters, digits, . _ -")
+    _require(_is_name(config.run_name), "run_name", config.run_name, "letters, digits, . _ - (not . at the start)")
     _require(0 <= config.max_failed <= 1, "max_failed", config.max_failed, "a fraction from 0 to 1")
     _require(config.on_change in ("stop", "redo"), "on_change", config.on_change, "stop or redo")
     _require(config.limit is None or _is_int(config.limit, 1), "limit", config.limit, "null or a number from 1")
@@ -304,7 +316,7 @@ def _component(resolved: dict[str, Any], group: str) -> ComponentConfig:
     if not isinstance(target, str):
         raise UserError(f"{group}: found no _target_; it must name the class, e.g. in conf/{group}/mine.yaml")
     name = str(node.pop("name", target.rsplit(".", 1)[-1]))
-    _require(bool(re.fullmatch(r"[\w.\-]+", name)), f"{group}.name", name, "letters, digits, . _ -")
+    _require(_is_name(name), f"{group}.name", name, "letters, digits, . _ - (not . at the start)")
     return ComponentConfig(target=target, name=name, kwargs=node)
 
 
@@ -327,6 +339,11 @@ def _check_guidance(editor: ComponentConfig) -> None:
 
 def _auto_or_count(key: str, value: Any) -> None:
     _require(value == "auto" or _is_int(value, 1), key, value, "auto or a number from 1")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text can be a folder's or file's name everywhere; `..` cannot."""
+    return re.fullmatch(r"[\w\-][\w.\-]*", text) is not None
 
 
 def _is_int(value: Any, least: int) -> bool:

@@ -10,6 +10,7 @@ import os
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -138,7 +139,8 @@ class Gather:
 
     `put` hands over a function that makes the payload (so that, say, PNG encoding leaves the caller's path too);
     at most one is being made or sent and one waits, then `put` blocks. Rank 0 takes one payload at a time.
-    Use as a context manager: leaving it waits until all payloads have arrived and were handled.
+    Use as a context manager: leaving it waits until the payloads of all ranks have arrived and were handled. After
+    an error nothing more is handled.
 
     Args:
         handle: Called on rank 0 for one payload at a time, from a thread of this class; None on the others.
@@ -168,15 +170,33 @@ class Gather:
         """
         self._offer(make)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            return  # the process is about to end; the threads are daemons
+    def barrier(self) -> None:
+        """Wait until all ranks are here.
+
+        Once a payload has failed on rank 0, the others' `put` blocks and they never get here: a plain barrier
+        would wait for them until its timeout.
+
+        Raises:
+            Exception: as `put`, as soon as it is known.
+        """
+        arrival = dist.barrier(async_op=True)
+        while not arrival.is_completed():
+            self._raise()
+            time.sleep(0.002)
+        arrival.wait()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None:  # the process is about to end; the threads are daemons
+            with self._lock:
+                self._error = self._error or error
+            return
         self._offer(None)
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(timeout=0.1)
                 self._raise()
         self._raise()
+        self.barrier()  # a rank that closes its connections now would break rank 0's wait for another one
 
     def _offer(self, item: Callable[[], bytes] | None) -> None:
         while True:
@@ -198,8 +218,7 @@ class Gather:
         while (make := self._queue.get()) is not None:
             payload = make()
             if self._handle:
-                with self._lock:
-                    self._handle(payload)
+                self._take(self._handle, payload)
             else:
                 dist.send(torch.tensor([len(payload)], dtype=torch.int64), dst=0, group=self._group)
                 dist.send(_to_tensor(payload), dst=0, group=self._group)
@@ -210,8 +229,16 @@ class Gather:
             source = dist.recv(length, group=self._group)
             payload = torch.empty(int(length), dtype=torch.uint8)
             dist.recv(payload, src=source, group=self._group)
-            with self._lock:
-                handle(_to_bytes(payload))
+            self._take(handle, _to_bytes(payload))
+
+    def _take(self, handle: Callable[[bytes], None], payload: bytes) -> None:
+        with self._lock:
+            self._raise()
+            try:
+                handle(payload)
+            except BaseException as error:
+                self._error = error  # before the other thread gets the lock
+                raise
 
 
 def pack(header: dict[str, Any], body: bytes = b"") -> bytes:
@@ -237,6 +264,8 @@ def _broadcast(value: Any) -> Any:
 
 
 def _to_tensor(data: bytes) -> torch.Tensor:
+    if not data:  # frombuffer refuses an empty buffer
+        return torch.empty(0, dtype=torch.uint8)
     return torch.frombuffer(bytearray(data), dtype=torch.uint8)
 
 

@@ -82,6 +82,7 @@ def find_tasks(
         UserError: there are edits made with other settings, and `on_change` is `stop`.
     """
     editor = component_identity(config.editor, checkpoint)
+    comparable = checkpoint is not None or "checkpoint" not in config.editor.kwargs  # not so in a dry run elsewhere
     edits = run_dir.read_edits()
     tasks: list[Task] = []
     kept: list[Edit] = []
@@ -90,8 +91,9 @@ def find_tasks(
         seed = sample_seed(config.seed, sample.sample_id)
         unit = edit_unit(sample.source_sha256, sample.instruction, editor, seed)
         edit = edits.get(sample.sample_id)
-        changed += edit is not None and edit.unit != unit
-        if edit is None or edit.unit != unit or (config.retry_failed and edit.state != "edited"):
+        differs = edit is not None and comparable and edit.unit != unit
+        changed += differs
+        if edit is None or differs or (config.retry_failed and edit.state != "edited"):
             tasks.append(Task(sample, seed, unit))
         else:
             kept.append(edit)
@@ -199,33 +201,37 @@ def _edit_all(
     """The rounds: one image per rank, sent to rank 0 behind the next edit."""
     shares = deal(tasks, ranks.world_size)
     rounds, sync_every = len(shares[0]), config.edit.sync_every
-    editor = _load(config, ranks, checkpoint, session, rounds)
+    mine = shares[ranks.rank]
+    editor = _load(config, ranks, checkpoint, session, shares)
     dataset = open_dataset(config)
     writer = session and EditWriter(run_dir, config.edit.shard_size_mib, [task.sample for task in tasks], session)
     incoming = sum(map(len, shares[1:]))
     with Gather(writer.handle if writer else None, incoming, config.distributed.timeout_s) as gather:
-        for number in range(1, rounds + 1):
-            if number <= len(shares[ranks.rank]):
-                task = shares[ranks.rank][number - 1]
-                edit, image = edit_one(editor, dataset, task, session.step if session else _no_display)
+        for number in range(rounds):
+            if editor and number < len(mine):
+                edit, image = edit_one(editor, dataset, mine[number], session.step if session else _no_display)
                 gather.put(functools.partial(_payload, edit, image))
-            if number == rounds or (sync_every and number % sync_every == 0):
-                distributed.barrier()
+            if number == rounds - 1 or (sync_every and (number + 1) % sync_every == 0):
+                gather.barrier()
     if writer:
         writer.close()
 
 
-def _load(config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None, rounds: int) -> Editor:
-    """Construct the editor on this rank's device, as many ranks of a node at once as host memory takes."""
+def _load(
+    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None, shares: list[list[Task]]
+) -> Editor | None:
+    """Construct the editor on this rank's device, or None if the rank has nothing to edit."""
     names = devices.usable_devices(config.device_ids)
     device = devices.edit_device(ranks.local_rank, ranks.local_world_size, names)
+    editor: Editor | None = None
     started = time.monotonic()
     with distributed.loading_turn(ranks, config.edit.max_concurrent_loads, checkpoint):
-        editor: Editor = construct(config.editor, "editor", checkpoint, device=device)
-    on = distributed.all_gather(devices.describe([device]))
-    if session:
-        load_s = round(time.monotonic() - started, 3)
-        session.loaded(editor.describe(), world_size=ranks.world_size, devices=on, load_s=load_s, rounds=rounds)
+        if shares[ranks.rank]:
+            editor = construct(config.editor, "editor", checkpoint, device=device)
+    on = distributed.all_gather(devices.describe([device] if editor else []))
+    if session and editor:
+        facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - started, 3)}
+        session.loaded(editor.describe(), **facts, rounds=len(shares[0]))
     return editor
 
 

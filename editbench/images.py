@@ -20,7 +20,7 @@ PNG_COMPRESS_LEVEL = 4
 def decode_rgb(data: bytes) -> Image.Image:
     """Decode an image file to mode RGB, upright, first frame only.
 
-    EXIF orientation is applied, 16-bit and float channels are scaled to 8 bits, transparency is laid on white.
+    EXIF orientation is applied, 16-bit, 32-bit and float greys are scaled to 8 bits, transparency is laid on white.
 
     Args:
         data: The whole file, in any format Pillow reads.
@@ -52,6 +52,8 @@ def check_edited(image: Image.Image) -> None:
     """
     if image.mode != "RGB":
         raise InvalidOutputError(f"the editor returned mode {image.mode}, must be RGB")
+    if 0 in image.size:
+        raise InvalidOutputError(f"the editor returned {image.width}x{image.height} pixels")
     if all(low == high for low, high in image.getextrema()):  # type: ignore[misc]
         raise InvalidOutputError(f"every pixel of the edited image has the colour {image.getpixel((0, 0))}")
 
@@ -67,7 +69,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":  # Pillow's own conversion clips at 255 instead of scaling
-        return Image.fromarray(_to_uint8(np.asarray(image))).convert("RGB")
+        sixteen_bit = image.mode.startswith("I;16")
+        return Image.fromarray(_to_uint8(np.asarray(image), 65535.0 if sixteen_bit else None)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
@@ -75,11 +78,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_uint8(values: np.ndarray) -> np.ndarray:
-    """Scale greys to 0..255: 16-bit integers by their range, floats from 0..1 where no value is larger."""
+def _to_uint8(values: np.ndarray, full_scale: float | None) -> np.ndarray:
+    """Scale greys to 0..255.
+
+    Args:
+        values: Greys of one channel.
+        full_scale: The value that means white; None for 32-bit integers and floats, whose files do not tell: it is
+            then the least of 1, 255 and 65535 that no value exceeds.
+    """
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("the image holds values that are not finite")
-    largest = values.max()
-    full_scale = 1.0 if largest <= 1.0 else 255.0 if largest <= 255.0 else 65535.0
+    if full_scale is None:
+        largest = values.max()
+        full_scale = 1.0 if largest <= 1.0 else 255.0 if largest <= 255.0 else 65535.0
     return np.clip(np.rint(values / full_scale * 255.0), 0, 255).astype(np.uint8)

@@ -22,7 +22,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     parts += ["## Samples", _counts(report), *_failures(report)]
     parts += ["## How it was made", _phases(report)]
     parts += [_facts("Editor", report["editor"]), _facts("Judge", report["judge"])]
-    parts.append("The whole configuration, versions and every sample's state stand in report.json.")
+    parts += [_environment(phase, facts) for phase, facts in report["phases"].items() if facts]
+    parts.append("The whole configuration and every sample's state stand in report.json.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -93,3 +94,12 @@ def _facts(title: str, facts: dict[str, Any] | None) -> str:
         f"- {text(key)}: {text(value)}" for key, value in facts.items() if key != "devices" and value not in (None, "")
     ]
     return "\n".join([f"### {title}", "", *lines])
+
+
+def _environment(phase: str, facts: dict[str, Any]) -> str:
+    environment = facts["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if version)
+    commit = environment["git_commit"] or "unknown"
+    return text(
+        f"Phase {phase} ran on {environment['host']} with Python {environment['python']}, {versions}, commit {commit}."
+    )

@@ -93,6 +93,7 @@ def find_tasks(
         UserError: there are judgments made with other settings, and `on_change` is `stop`.
     """
     judge = component_identity(config.judge, checkpoint) | {"max_retries": config.judge.max_retries}
+    comparable = checkpoint is not None or "checkpoint" not in config.judge.kwargs  # not so in a dry run elsewhere
     edits, judgments = run_dir.read_edits(), run_dir.read_judgments(config.judge.name)
     edited = [sample for sample in plan.samples if sample.sample_id in edits and edits[sample.sample_id].sha256]
     tasks: list[Task] = []
@@ -102,9 +103,11 @@ def find_tasks(
         edit, judgment = edits[sample.sample_id], judgments.get(sample.sample_id)
         shown = [sample.source_sha256] * config.judge.compare_with_original + [edit.sha256 or ""]
         unit = judgment_unit(shown, [*_prompts(config, sample), RETRY_PROMPT], judge)
-        of_this_image = judgment is not None and judgment.image_sha256 == edit.sha256
-        changed += judgment is not None and of_this_image and judgment.unit != unit
-        if judgment is None or judgment.unit != unit or (config.retry_failed and judgment.state != "scored"):
+        if judgment is not None and judgment.image_sha256 != edit.sha256:
+            judgment = None  # it is of an earlier edit
+        differs = judgment is not None and comparable and judgment.unit != unit
+        changed += differs
+        if judgment is None or differs or (config.retry_failed and judgment.state != "scored"):
             tasks.append(Task(position, sample, edit, unit))
         else:
             kept.append(judgment)
@@ -275,14 +278,14 @@ def _judge_all(
 ) -> None:
     """Place the replicas, deal the batches to them, and send the judgments to rank 0."""
     placed, batch_size = _place(config, ranks, checkpoint)
-    mine = placed[ranks.rank]
+    batches = cut_batches(tasks, batch_size)
+    active = [rank for rank, replica in enumerate(placed) if replica][: len(batches)]
+    shares = dict(zip(active, deal(batches, len(active)), strict=True))
+    mine = placed[ranks.rank] if ranks.rank in shares else []
     started = time.monotonic()
     with distributed.loading_turn(ranks, config.judge.max_concurrent_loads, checkpoint):
         judge = construct(config.judge, "judge", checkpoint, devices=mine) if mine else None
     on = distributed.all_gather(devices.describe(mine))
-    active = [rank for rank, replica in enumerate(placed) if replica]
-    batches = cut_batches(tasks, batch_size)
-    shares = dict(zip(active, deal(batches, len(active)), strict=True))
     writer = None
     if session:
         facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - started, 3)}
@@ -298,7 +301,6 @@ def _judge_all(
                 gather.put(functools.partial(_payload, batch_judge.judge(batch)))
     if writer:
         writer.close()
-    distributed.barrier()
 
 
 def _place(config: Config, ranks: Ranks, checkpoint: Checkpoint | None) -> tuple[list[list[str]], int]:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from editbench import __version__
 from editbench.checkpoints import Checkpoint
 from editbench.config import CHECKOUT, ComponentConfig
 from editbench.errors import UserError
@@ -14,7 +15,7 @@ from editbench.logs import ProgressDisplay
 from editbench.records import FAILURE_STATES, State
 from editbench.run_dir import RunDir, utc_now
 
-PACKAGES = ("editbench", "torch", "diffusers", "transformers", "accelerate", "hydra-core", "pillow", "numpy")
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "hydra-core", "pillow", "numpy")
 WRITE_EVERY_S = 1.0
 
 
@@ -120,7 +121,7 @@ def component_facts(component: ComponentConfig, checkpoint: Checkpoint | None) -
 
 def environment() -> dict[str, Any]:
     """Versions of what was used, the checkout's git commit, Python and the host's name."""
-    versions: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {"editbench": __version__}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

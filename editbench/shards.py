@@ -12,6 +12,8 @@ import tarfile
 from pathlib import Path
 from typing import BinaryIO
 
+from editbench.errors import UserError
+
 BLOCK = 512
 _END = bytes(2 * BLOCK)
 
@@ -24,6 +26,9 @@ class ShardWriter:
         max_bytes: A shard that has reached this size is closed and the next begun.
         committed: `(shard, end)` of the last sample the index knows, `end` as `sample_end` gives it; what lies
             behind it (zero blocks, the torn end of a killed run) is cut off. None if there is none yet.
+
+    Raises:
+        UserError: the shard is missing or ends before `committed`.
     """
 
     def __init__(self, folder: Path, max_bytes: int, committed: tuple[int, int] | None = None) -> None:
@@ -67,6 +72,12 @@ class ShardWriter:
     def _open(self, shard: int, end: int) -> BinaryIO:
         self._shard = shard
         path = self._folder / shard_name(shard)
+        size = path.stat().st_size if path.exists() else 0
+        if size < end:
+            raise UserError(
+                f"{path} has {size} bytes, but the index names images in it up to byte {end}; restore the file, "
+                f"or remove {self._folder} to edit anew"
+            )
         file = path.open("r+b" if path.exists() else "w+b")
         file.truncate(end)
         file.seek(end)

@@ -22,6 +22,7 @@ MAX_RECORD_BYTES = 512 * 2**20
 
 _WINDOW = 4 * 2**20
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = " \t\r\n"
 
 
@@ -80,7 +81,7 @@ class JsonFile:
             fields = json.loads(data)
         except UnicodeDecodeError:
             return BadRecord(index, "?", "is not UTF-8")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return BadRecord(index, "?", f"is no JSON: {error}")
         if not isinstance(fields, dict):
             return BadRecord(index, "?", f"is a {type(fields).__name__}, must be an object")
@@ -93,6 +94,17 @@ class JsonFile:
             problems.append(f"{self._description} {_found(description)}")
         if not isinstance(category, str):
             problems.append(f"subset {_found(category)}")
+        texts = {
+            self._instruction: wanted[self._instruction],
+            self._description: description,
+            "subset": category,
+            "original_image_path": fields.get("original_image_path"),
+        }
+        problems += [
+            f"{name} holds half a surrogate pair, which is no text"
+            for name, value in texts.items()
+            if isinstance(value, str) and _SURROGATE.search(value)
+        ]
         if problems or not isinstance(category, str):
             return BadRecord(index, sample_id, "; ".join(problems))
         source, source_error = _decode_base64(fields["src_img_b64"])
@@ -108,14 +120,15 @@ class JsonFile:
 
 
 def _sample_id(fields: dict[str, Any], category: Any, index: int) -> str:
-    """File stem of `original_image_path`, else category and index."""
+    """File stem of `original_image_path`, else category and index; always text that can be written as UTF-8."""
     path = fields.get("original_image_path")
     if isinstance(path, str) and path.strip():
         flavour = PureWindowsPath if "\\" in path else PurePosixPath
         stem = flavour(path).stem
         if stem:
-            return stem
-    return f"{category}_{index:05d}" if isinstance(category, str) else f"{index:05d}"
+            return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", stem)
+    prefix = f"{category}_" if isinstance(category, str) else ""
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", prefix) + f"{index:05d}"
 
 
 def _found(value: Any) -> str:
@@ -157,9 +170,7 @@ class _RecordScanner:
             self._next("", "}")
         else:
             while True:
-                category = json.loads(self._value("a category's name in quotes")[1])
-                if not isinstance(category, str):
-                    raise self._error("a category's name in quotes", repr(category))
+                category = self._category()
                 self._next("a colon", ":")
                 self._next(f"the list of category {category}", "[")
                 yield from ((category, offset, data) for offset, data in self._list())
@@ -167,6 +178,16 @@ class _RecordScanner:
                     break
         if self._peek():
             raise self._error("the end of the file", repr(self._peek()))
+
+    def _category(self) -> str:
+        _, data = self._value("a category's name in quotes")
+        try:
+            category = json.loads(data)
+        except UnicodeDecodeError as error:
+            raise self._error("a category's name in UTF-8", repr(data)) from error
+        if not isinstance(category, str):
+            raise self._error("a category's name in quotes", repr(category))
+        return category
 
     def _list(self) -> Iterator[tuple[int, bytes]]:
         if self._peek() == "]":
@@ -184,14 +205,17 @@ class _RecordScanner:
         while True:
             try:
                 _, end = self._decoder.raw_decode(self._window, self._at)
+            except RecursionError as error:
+                raise self._error(wanted, "lists or objects nested too deeply") from error
             except ValueError as error:
                 if len(self._window) - self._at > MAX_RECORD_BYTES or not self._read_more():
                     raise self._error(wanted, f"no whole JSON value ({error})") from error
                 continue
-            if end == len(self._window) and self._read_more():
-                continue  # a number or word could go on
-            offset, text = self._start + self._at, self._window[self._at : end]
-            self._at = end
+            length = end - self._at
+            if len(self._window) - end < 3 and self._read_more():
+                continue  # a number could go on: the scanner takes 1 for a whole value where the window ends in 1e+
+            offset, text = self._start + self._at, self._window[self._at : self._at + length]
+            self._at += length
             return offset, text.encode("latin-1")
 
     def _next(self, wanted: str, choices: str) -> str:
@@ -222,5 +246,5 @@ class _RecordScanner:
     def _error(self, wanted: str, found: str) -> UserError:
         return UserError(
             f"dataset.path={self._path}: at byte {self._start + self._at} found {found}, wanted {wanted}; "
-            "the file must be a JSON list of records, or a dict of category to such a list"
+            "the file must be UTF-8 JSON: a list of records, or a dict of category to such a list"
         )
