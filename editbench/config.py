@@ -235,7 +235,14 @@ def _one_sentence(error: Exception, overrides: Sequence[str]) -> str:
         group, name = option.groups()
         choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
         return f"{group}={name}: there is no conf/{group}/{name}.yaml; choose one of {', '.join(choices)}"
-    mandatory = re.search(r"(?:Missing mandatory value: |Interpolation key ')([\w.]+)", text)
+    if "override_grammar" in text:
+        return (
+            f"an override cannot be read: {text.splitlines()[0]} (overrides: {' '.join(overrides)}); they are "
+            "key=value, and a value with other than ASCII letters needs quotes of its own: 'categories=[\"物理\"]'"
+        )
+    mandatory = re.search(
+        r"(?:interpolation: Missing mandatory value: |Interpolation key ')([\w.]+)", text
+    ) or re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text)
     if mandatory:
         return f"{mandatory.group(1)} has no value; give it as {mandatory.group(1)}=…"
     value = re.search(r"(\S.*)\s+full_key: (\S+)", f"{text}\n{cause}")

@@ -10,7 +10,6 @@ import os
 import queue
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -170,21 +169,6 @@ class Gather:
         """
         self._offer(make)
 
-    def barrier(self) -> None:
-        """Wait until all ranks are here.
-
-        Once a payload has failed on rank 0, the others' `put` blocks and they never get here: a plain barrier
-        would wait for them until its timeout.
-
-        Raises:
-            Exception: as `put`, as soon as it is known.
-        """
-        arrival = dist.barrier(async_op=True)
-        while not arrival.is_completed():
-            self._raise()
-            time.sleep(0.002)
-        arrival.wait()
-
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is not None:  # the process is about to end; the threads are daemons
             with self._lock:
@@ -196,7 +180,7 @@ class Gather:
                 thread.join(timeout=0.1)
                 self._raise()
         self._raise()
-        self.barrier()  # a rank that closes its connections now would break rank 0's wait for another one
+        dist.barrier()  # a rank that closes its connections now would break rank 0's wait for another one
 
     def _offer(self, item: Callable[[], bytes] | None) -> None:
         while True:
@@ -233,12 +217,11 @@ class Gather:
 
     def _take(self, handle: Callable[[bytes], None], payload: bytes) -> None:
         with self._lock:
-            self._raise()
-            try:
-                handle(payload)
-            except BaseException as error:
-                self._error = error  # before the other thread gets the lock
-                raise
+            if self._error is None:
+                try:
+                    handle(payload)
+                except BaseException as error:
+                    self._error = error
 
 
 def pack(header: dict[str, Any], body: bytes = b"") -> bytes:

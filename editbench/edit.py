@@ -55,9 +55,7 @@ def main(config: Config) -> None:
     run_dir = RunDir(config.run_dir)
     if config.dry_run:
         if ranks.rank == 0:
-            plan = ensure_plan(config, run_dir)
-            tasks, _ = find_tasks(config, run_dir, plan, find_checkpoint(config.editor, download=False))
-            show_dry_run(config, plan, config.editor, "edit", deal([task.sample for task in tasks], ranks.world_size))
+            _dry_run(config, ranks, run_dir)
         return
     with distributed.process_group(ranks, config.distributed):
         logs.set_up("edit", ranks.rank, run_dir.create(), config.log_level)
@@ -165,6 +163,14 @@ class EditWriter:
         self._index.close()
 
 
+def _dry_run(config: Config, ranks: Ranks, run_dir: RunDir) -> None:
+    plan = ensure_plan(config, run_dir)
+    tasks, kept = find_tasks(config, run_dir, plan, find_checkpoint(config.editor, download=False))
+    logs.console().print(logs.plan_table(plan))
+    shares = deal([task.sample for task in tasks], ranks.world_size)
+    show_dry_run(config, config.editor, "edit", shares, len(kept))
+
+
 def _prepare(
     config: Config, ranks: Ranks, run_dir: RunDir, checkpoint: Checkpoint | None
 ) -> tuple[list[Task], Session | None]:
@@ -212,7 +218,7 @@ def _edit_all(
                 edit, image = edit_one(editor, dataset, mine[number], session.step if session else _no_display)
                 gather.put(functools.partial(_payload, edit, image))
             if number == rounds - 1 or (sync_every and (number + 1) % sync_every == 0):
-                gather.barrier()
+                distributed.barrier()
     if writer:
         writer.close()
 

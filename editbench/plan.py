@@ -37,17 +37,13 @@ def main(config: Config) -> None:
     logs.console().print(logs.plan_table(plan))
 
 
-def show_dry_run(
-    config: Config, plan: Plan, component: ComponentConfig, phase: str, shares: list[list[Sample]]
-) -> None:
-    """Print what a phase would do: the plan, who does what with which model, and where it goes."""
+def show_dry_run(config: Config, component: ComponentConfig, phase: str, shares: list[list[Sample]], done: int) -> None:
+    """Print what a phase would do: who does what with which model, what is done already, and where it goes."""
     console = logs.console()
-    console.print(logs.plan_table(plan))
     console.print(logs.assignment_table(shares, f"to {phase}"))
     checkpoint = find_checkpoint(component, download=False)
     size = f"{checkpoint.size_bytes / 2**30:.2f} GiB" if checkpoint else "not downloaded"
     model = f" from {component.kwargs['checkpoint']} ({size})" if "checkpoint" in component.kwargs else ""
-    done = len(plan.samples) - sum(map(len, shares))
     console.print(f"dry run of phase {phase}: {component.target}{model}", highlight=False, markup=False)
     console.print(f"run folder: {config.run_dir}; done already: {done}", highlight=False, markup=False)
 

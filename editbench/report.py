@@ -10,8 +10,10 @@ import datetime
 import json
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -30,14 +32,17 @@ def main(config: Config) -> None:
     if config.dry_run:
         return
     report = build_report(run_dir, config.judge.name)
-    paths = write_report(run_dir, report)
-    console = logs.console()
+    print_report(logs.console(), report, write_report(run_dir, report))
+
+
+def print_report(console: Console, report: dict[str, Any], path: Path) -> None:
+    """Print scores, what must be known before them, and where the whole report lies."""
     console.print(score_table(report))
     if report["best_category"]:
         console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
     for note in report["notes"]:
         console.print(note, style="bold yellow", markup=False, highlight=False)
-    console.print(f"report: {paths[0]}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def build_report(run_dir: RunDir, judge: str) -> dict[str, Any]:
@@ -120,14 +125,14 @@ def count_states(outcomes: Iterable[dict[str, Any]]) -> dict[str, int]:
     }
 
 
-def write_report(run_dir: RunDir, report: dict[str, Any]) -> list[Any]:
-    """Write the report under both names; returns the paths, Markdown first."""
+def write_report(run_dir: RunDir, report: dict[str, Any]) -> Path:
+    """Write the report as JSON and Markdown under both names; returns the path of report.md."""
     time = datetime.datetime.fromisoformat(report["created"]).strftime("%Y%m%d_%H%M%S")
-    texts = {".md": to_markdown(report), ".json": json.dumps(report, indent=1, ensure_ascii=False) + "\n"}
-    paths = [run_dir.root / f"{name}{suffix}" for name in ("report", f"evaluation_report_{time}") for suffix in texts]
-    for path in paths:
-        write_atomic(path, texts[path.suffix])
-    return paths
+    texts = {"json": json.dumps(report, indent=1, ensure_ascii=False) + "\n", "md": to_markdown(report)}
+    for suffix, text in texts.items():
+        for name in (f"evaluation_report_{time}", "report"):
+            write_atomic(run_dir.root / f"{name}.{suffix}", text)
+    return run_dir.root / "report.md"
 
 
 def score_table(report: dict[str, Any]) -> Table:

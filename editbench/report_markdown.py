@@ -6,6 +6,7 @@ from typing import Any
 from editbench.records import FAILURE_STATES
 
 MAX_FAILED_SHOWN = 50
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
 COLUMNS = ("mean", "std", "median", "min", "max")
 
 
@@ -30,7 +31,7 @@ def to_markdown(report: dict[str, Any]) -> str:
 def text(value: Any) -> str:
     """Make a value harmless inside Markdown: no markup, HTML, table cells or line breaks of its own."""
     line = " ".join(str(value).split())
-    return re.sub(r"([\\`*_\[\]|<>&~$])", r"\\\1", line).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    return re.sub(r"[\\`*_\[\]|<>&~$]", lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), line)
 
 
 def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:

@@ -319,11 +319,11 @@ def _place(config: Config, ranks: Ranks, checkpoint: Checkpoint | None) -> tuple
 
 def _dry_run(config: Config, ranks: Ranks, run_dir: RunDir) -> None:
     plan = ensure_plan(config, run_dir)
-    tasks, _ = find_tasks(config, run_dir, plan, find_checkpoint(config.judge, download=False))
+    tasks, kept = find_tasks(config, run_dir, plan, find_checkpoint(config.judge, download=False))
     size = config.judge.batch_size
     batches = cut_batches(tasks, size if isinstance(size, int) else devices.auto_batch_size(None))
     shares = [[task.sample for batch in share for task in batch] for share in deal(batches, ranks.world_size)]
-    show_dry_run(config, plan, config.judge, "score", shares)
+    show_dry_run(config, config.judge, "score", shares, len(kept))
 
 
 def _prompts(config: Config, sample: Sample) -> tuple[str, str]:

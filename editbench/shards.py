@@ -8,14 +8,19 @@ it has grown past its size limit, or when the writer closes; appending goes on i
 import hashlib
 import io
 import os
+import re
 import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from editbench.errors import UserError
+from editbench.sealed_json import unseal
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)
+_MEMBER_NAME = re.compile(r"[A-Za-z0-9_-]+\.(json|png)")
 
 
 class ShardWriter:
@@ -110,6 +115,71 @@ def read_image(folder: Path, shard: int, offset: int, length: int, sha256: str) 
     if len(data) != length or hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{path}: the {length} bytes at {offset} are not the image that the index names")
     return data
+
+
+@dataclass(frozen=True)
+class StoredSample:
+    """One sample as `scan` finds it in a shard.
+
+    Attributes:
+        key: Its members' name without suffix.
+        metadata: Content of its JSON member.
+        png: Content of its PNG member.
+        offset: Where in the shard the PNG's bytes begin.
+    """
+
+    key: str
+    metadata: dict[str, Any]
+    png: bytes
+    offset: int
+
+
+def scan(path: Path, start: int = 0) -> Iterator[StoredSample]:
+    """Yield the whole samples of a shard from byte `start` on; a torn end is left out.
+
+    Every byte is checked: headers by tar's own checksum, the JSON by its seal, the PNG by the digest in the JSON,
+    padding by being zero.
+
+    Raises:
+        ValueError: damage before the end, or a member that we would not have written (a path, a link, a device);
+            names file and byte.
+    """
+    with path.open("rb") as file:
+        file.seek(start)
+        while (first := _read_member(file, path)) is not None:
+            key, _, suffix = first[0].rpartition(".")
+            second = _read_member(file, path)
+            if second is None:
+                return
+            if suffix != "json" or second[0] != f"{key}.png":
+                raise ValueError(f"{path}: {first[0]!r} is followed by {second[0]!r}, not by its .png")
+            try:
+                metadata = unseal(first[1])
+            except ValueError as error:
+                raise ValueError(f"{path}: {first[0]} is damaged: {error}") from error
+            if hashlib.sha256(second[1]).hexdigest() != metadata.get("sha256"):
+                raise ValueError(f"{path}: {second[0]} is damaged: its digest is not the one in {first[0]}")
+            yield StoredSample(key, metadata, second[1], file.tell() - _padded(len(second[1])))
+
+
+def _read_member(file: BinaryIO, path: Path) -> tuple[str, bytes] | None:
+    """Read the next member as (name, content); None at the end of the archive or where the file is torn."""
+    at = file.tell()
+    header = file.read(BLOCK)
+    if len(header) < BLOCK or header == bytes(BLOCK):
+        return None
+    try:
+        info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+    except (tarfile.HeaderError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no tar member at byte {at}: {error}") from error
+    if info.type != tarfile.REGTYPE or not _MEMBER_NAME.fullmatch(info.name):
+        raise ValueError(f"{path}: the member {info.name!r} at byte {at} is none that editbench writes; refused")
+    padded = file.read(_padded(info.size))
+    if len(padded) < _padded(info.size):
+        return None
+    if any(padded[info.size :]):
+        raise ValueError(f"{path}: the padding of {info.name} is not zero")
+    return info.name, padded[: info.size]
 
 
 def _member(name: str, data: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """The benchmark file: a JSON list of records, or a dict of category to list, with images in base64.
 
-A file of 500 MB and more is never held in memory. One pass finds each record's byte range (through a window of a
-few MB: JSON's structure is ASCII, so decoding the window as Latin-1 keeps characters and bytes one to one while
-Python's own scanner finds a record's end); the ranges go into the plan, and a rank then reads just the records it
-edits, one at a time.
+A file of 500 MB and more is never held in memory. One pass finds each record's byte range (through a window of 1 MiB
+that grows to the largest record: JSON's structure is ASCII, so decoding the window as Latin-1 keeps characters and
+bytes one to one while Python's own scanner finds a record's end); the ranges go into the plan, and a rank then reads
+just the records it edits, one at a time.
 """
 
 import base64
@@ -20,7 +20,7 @@ from editbench.errors import UserError
 MAX_RECORD_BYTES = 512 * 2**20
 """A record larger than this is taken for a broken file."""
 
-_WINDOW = 4 * 2**20
+_WINDOW = 2**20
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = " \t\r\n"
@@ -87,32 +87,22 @@ class JsonFile:
             return BadRecord(index, "?", f"is a {type(fields).__name__}, must be an object")
         category = fields.get("subset", outer_category)
         sample_id = _sample_id(fields, category, index)
-        wanted = {"src_img_b64": fields.get("src_img_b64"), self._instruction: fields.get(self._instruction)}
-        problems = [f"{name} {_found(value)}" for name, value in wanted.items() if not isinstance(value, str)]
-        description = fields.get(self._description, "")
-        if not isinstance(description, str):
-            problems.append(f"{self._description} {_found(description)}")
-        if not isinstance(category, str):
-            problems.append(f"subset {_found(category)}")
-        texts = {
-            self._instruction: wanted[self._instruction],
-            self._description: description,
+        texts: dict[str, Any] = {
+            "src_img_b64": fields.get("src_img_b64"),
+            self._instruction: fields.get(self._instruction),
+            self._description: fields.get(self._description, ""),
             "subset": category,
-            "original_image_path": fields.get("original_image_path"),
+            "original_image_path": sample_id,
         }
-        problems += [
-            f"{name} holds half a surrogate pair, which is no text"
-            for name, value in texts.items()
-            if isinstance(value, str) and _SURROGATE.search(value)
-        ]
-        if problems or not isinstance(category, str):
-            return BadRecord(index, sample_id, "; ".join(problems))
+        problems = [f"{name} {found}" for name, value in texts.items() if (found := _not_text(value))]
+        if problems:
+            return BadRecord(index, sample_id.encode(errors="replace").decode(), "; ".join(problems))
         source, source_error = _decode_base64(fields["src_img_b64"])
         return Record(
             sample_id=sample_id,
-            category=category,
-            instruction=fields[self._instruction],
-            description=description,
+            category=texts["subset"],
+            instruction=texts[self._instruction],
+            description=texts[self._description],
             source=source,
             source_error=source_error,
             locator=[index, offset, len(data)],
@@ -120,19 +110,25 @@ class JsonFile:
 
 
 def _sample_id(fields: dict[str, Any], category: Any, index: int) -> str:
-    """File stem of `original_image_path`, else category and index; always text that can be written as UTF-8."""
+    """File stem of `original_image_path`, else category and index."""
     path = fields.get("original_image_path")
     if isinstance(path, str) and path.strip():
         flavour = PureWindowsPath if "\\" in path else PurePosixPath
         stem = flavour(path).stem
         if stem:
-            return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", stem)
-    prefix = f"{category}_" if isinstance(category, str) else ""
-    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", prefix) + f"{index:05d}"
+            return stem
+    return f"{category}_{index:05d}" if isinstance(category, str) else f"{index:05d}"
 
 
-def _found(value: Any) -> str:
-    return "is missing" if value is None else f"is a {type(value).__name__}, must be text"
+def _not_text(value: Any) -> str:
+    """What keeps a value from being text; empty if nothing does."""
+    if value is None:
+        return "is missing"
+    if not isinstance(value, str):
+        return f"is a {type(value).__name__}, must be text"
+    if not value.isascii() and _SURROGATE.search(value):
+        return "holds half a surrogate pair, which no file can hold"
+    return ""
 
 
 def _decode_base64(text: str) -> tuple[bytes, str | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from editbench.errors import InvalidOutputError, UserError
+from editbench.special_tokens import as_plain_text
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,7 @@ class DiffusersEditor:
         with torch.inference_mode():
             pixels = self._pipe(
                 image=source,
-                prompt=instruction,
+                prompt=as_plain_text(instruction, getattr(self._pipe, "tokenizer", None)),
                 generator=torch.Generator("cpu").manual_seed(seed),
                 output_type="pt",
                 **arguments,

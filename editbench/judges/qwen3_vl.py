@@ -1,10 +1,13 @@
 """Qwen3-VL as judge through transformers, dense or mixture of experts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from PIL import Image
 
 from editbench.errors import UserError
 from editbench.judges import Request
+from editbench.special_tokens import as_plain_text
 
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -57,7 +60,7 @@ class Qwen3VLJudge:
         import torch
 
         inputs = self._processor.apply_chat_template(
-            [_conversation(request) for request in requests],
+            [_conversation(request, self._plain) for request in requests],
             tokenize=True,
             add_generation_prompt=True,
             return_dict=True,
@@ -69,6 +72,9 @@ class Qwen3VLJudge:
         new = tokens[:, inputs["input_ids"].shape[1] :]  # (B, new tokens) int64
         replies: list[str] = self._processor.batch_decode(new, skip_special_tokens=True)
         return replies
+
+    def _plain(self, text: str) -> str:
+        return as_plain_text(text, self._processor.tokenizer)
 
     def describe(self) -> dict[str, Any]:
         """Class of the model, and the devices of rank 0's replica."""
@@ -102,13 +108,14 @@ def _refuse_offload(device_map: dict[str, Any], devices: list[str]) -> None:
         )
 
 
-def _conversation(request: Request) -> list[dict[str, Any]]:
-    images = [{"type": "image", "image": image} for image in request.images]
-    messages: list[dict[str, Any]] = [
-        {"role": "system", "content": [{"type": "text", "text": request.system}]},
-        {"role": "user", "content": [*images, {"type": "text", "text": request.user}]},
-    ]
+def _conversation(request: Request, plain: Callable[[str], str]) -> list[dict[str, Any]]:
+    """The turns of a request; `plain` keeps text from acting as a special token."""
+
+    def turn(role: str, text: str, images: Sequence[Image.Image] = ()) -> dict[str, Any]:
+        shown = [{"type": "image", "image": image} for image in images]
+        return {"role": role, "content": [*shown, {"type": "text", "text": plain(text)}]}
+
+    turns = [turn("system", request.system), turn("user", request.user, request.images)]
     for reply, answer in request.followups:
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": reply}]})
-        messages.append({"role": "user", "content": [{"type": "text", "text": answer}]})
-    return messages
+        turns += [turn("assistant", reply), turn("user", answer)]
+    return turns

@@ -1,0 +1,31 @@
+"""Fixtures shared by all tests. Nothing here, nor in any test, may reach for a model hub."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers or diffusers are imported: they read it once
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints_script() -> ModuleType:
+    """Returns `scripts/make_tiny_checkpoints.py` as a module."""
+    path = CHECKOUT / "scripts" / "make_tiny_checkpoints.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(tiny_checkpoints_script: ModuleType) -> Path:
+    """Returns the folder of tiny checkpoints with random weights, built first where something is missing."""
+    root = CHECKOUT / "checkpoints" / "tiny"
+    tiny_checkpoints_script.main([str(root)])
+    return root
