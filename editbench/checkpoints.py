@@ -11,7 +11,9 @@ NOTE_FILE = "editbench_note.txt"
 """A checkpoint may carry one sentence that every report on it repeats."""
 
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model"]
-_READ_WHOLE_BELOW = 32 * 2**20
+_MAX_HEADER_BYTES = 100 * 2**20
+_SAMPLES = 64
+_SAMPLE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Checkpoint:
         path: The folder.
         revision: Commit on the hub; None for a folder of one's own.
         size_bytes: Size of all safetensors files.
-        fingerprint: Hex digest of the names, sizes and headers of its weights and of its other files' contents;
-            the same wherever the folder lies.
+        fingerprint: Hex digest of its files' names and sizes, of the headers and samples of its weights, and of its
+            other files' contents; the same wherever the folder lies.
         note: What its makers want every report to say; "" for nothing.
     """
 
@@ -72,32 +74,37 @@ def find(checkpoint: str, revision: str | None, download: bool) -> Checkpoint | 
 
 
 def _describe(path: Path, revision: str | None) -> Checkpoint:
-    weights = sorted(path.rglob("*.safetensors"))
+    files = sorted({file for pattern in _WANTED for file in path.rglob(pattern) if file.is_file()})
+    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    weights = [file for file in files if file.suffix == ".safetensors"]
     if not weights:
         raise UserError(f"checkpoint {path}: holds no .safetensors file; convert it, pickled weights are not loaded")
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        name = file.relative_to(path).as_posix()
-        if any(part.startswith(".") for part in Path(name).parts):
-            continue
-        digest.update(json.dumps([name, file.stat().st_size]).encode())
-        digest.update(_header(file) if file.suffix == ".safetensors" else _content(file))
+    for file in files:
+        digest.update(json.dumps([file.relative_to(path).as_posix(), file.stat().st_size]).encode())
+        digest.update(_sampled(file) if file.suffix == ".safetensors" else file.read_bytes())
     note = path / NOTE_FILE
     return Checkpoint(
         path=path,
         revision=revision,
         size_bytes=sum(file.stat().st_size for file in weights),
         fingerprint=digest.hexdigest(),
-        note=note.read_text(encoding="utf-8").strip() if note.exists() else "",
+        note=note.read_text(encoding="utf-8", errors="replace").strip() if note.exists() else "",
     )
 
 
-def _header(file: Path) -> bytes:
-    """A safetensors file's JSON header: names, types, shapes and offsets of its tensors."""
+def _sampled(file: Path) -> bytes:
+    """A safetensors file's JSON header, and a few KiB at evenly spaced places of its tensors.
+
+    The header alone (names, types, shapes) is the same for every checkpoint of a training run.
+    """
+    size = file.stat().st_size
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
-        return opened.read(min(length, _READ_WHOLE_BELOW))
-
-
-def _content(file: Path) -> bytes:
-    return file.read_bytes() if file.stat().st_size < _READ_WHOLE_BELOW else b""
+        parts = [opened.read(min(length, _MAX_HEADER_BYTES))]
+        start = opened.tell()
+        step = max(_SAMPLE_BYTES, (size - start) // _SAMPLES)
+        for at in range(start, size, step):
+            opened.seek(at)
+            parts.append(opened.read(_SAMPLE_BYTES))
+    return b"".join(parts)

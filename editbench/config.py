@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import inspect
 import re
+import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -188,6 +189,21 @@ def check_components(config: Config) -> None:
         except TypeError as error:
             accepted = ", ".join(name for name in signature.parameters if name not in extra)
             raise UserError(f"{group}: {component.target}: {error}; it takes {accepted}") from error
+        for name, value in component.kwargs.items():
+            wanted = signature.parameters[name].annotation if name in signature.parameters else Any
+            if not _fits(value, wanted):
+                raise UserError(f"{group}.{name}={value!r}: must be {getattr(wanted, '__name__', wanted)}")
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a value is of an annotated type; what is not built in, or not known, fits."""
+    choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    kinds = [typing.get_origin(choice) or choice for choice in choices]
+    if not all(kind in (int, float, str, bool, list, dict, types.NoneType) for kind in kinds):
+        return True
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, tuple(kinds)) or (isinstance(value, int) and float in kinds)
 
 
 def component_class(component: ComponentConfig, group: str) -> type[Any]:
@@ -267,6 +283,9 @@ def _suggest(key: str, overrides: Sequence[str]) -> str:
 
 
 def _check(resolved: dict[str, Any]) -> Config:
+    unknown = sorted(resolved.keys() - {f.name for f in dataclasses.fields(Schema)} - {"experiment"})
+    if unknown:
+        raise UserError(f"there is no key {unknown[0]!r}; conf/config.yaml lists the keys")
     removed = [f.name for f in dataclasses.fields(Schema) if f.name not in resolved]
     if removed:
         raise UserError(f"{removed[0]} cannot be removed from the configuration; give it a value")

@@ -158,16 +158,16 @@ def available_host_memory() -> int:
 
 
 def _devices_needed(checkpoint_bytes: int, devices: list[Device], wanted: int | str) -> int:
-    if isinstance(wanted, int):
-        if wanted > len(devices):
-            raise UserError(f"judge.devices_per_replica={wanted}, but this node has {len(devices)} GPUs to use")
-        return wanted
-    usable = min(device.free_bytes for device in devices) - RESERVE_BYTES
-    needed = math.ceil(checkpoint_bytes * WEIGHTS_FACTOR / usable) if usable > 0 else len(devices) + 1
-    if needed > len(devices):
+    if isinstance(wanted, int) and wanted > len(devices):
+        raise UserError(f"judge.devices_per_replica={wanted}, but this node has {len(devices)} GPUs to use")
+    free = min(device.free_bytes for device in devices)
+    usable = free - RESERVE_BYTES
+    least = max(1, math.ceil(checkpoint_bytes * WEIGHTS_FACTOR / usable)) if usable > 0 else len(devices) + 1
+    allowed = wanted if isinstance(wanted, int) else len(devices)
+    if least > allowed:
+        on = f"judge.devices_per_replica={wanted}" if isinstance(wanted, int) else f"the {len(devices)} GPUs to use"
         raise UserError(
-            f"the judge's checkpoint of {checkpoint_bytes / GIB:.0f} GiB does not fit the {len(devices)} GPUs to use "
-            f"with {min(d.free_bytes for d in devices) / GIB:.0f} GiB free each; use more or larger GPUs, "
-            "or a smaller judge"
+            f"the judge's checkpoint of {checkpoint_bytes / GIB:.0f} GiB does not fit {on} with {free / GIB:.0f} GiB "
+            "free each; use more or larger GPUs, or a smaller judge"
         )
-    return max(1, needed)
+    return wanted if isinstance(wanted, int) else least

@@ -161,7 +161,7 @@ def _canonical_names(config: Config) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for rubric, settings in config.rubrics.items():
-        for name in {rubric, *settings.names}:
+        for name in [rubric, *settings.names]:
             if names.setdefault(name, rubric) != rubric:
                 raise UserError(f"rubrics.{rubric}.names: {name!r} already belongs to rubric {names[name]!r}")
     return names

@@ -30,6 +30,7 @@ def main(config: Config) -> None:
     """Write the reports and print the table."""
     run_dir = RunDir(config.run_dir)
     if config.dry_run:
+        logs.console().print(f"dry run of phase report: would read {run_dir.root}", markup=False, highlight=False)
         return
     report = build_report(run_dir, config.judge.name)
     print_report(logs.console(), report, write_report(run_dir, report))

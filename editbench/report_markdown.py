@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from editbench.logs import printable
 from editbench.records import FAILURE_STATES
 
 MAX_FAILED_SHOWN = 50
@@ -29,8 +30,8 @@ def to_markdown(report: dict[str, Any]) -> str:
 
 
 def text(value: Any) -> str:
-    """Make a value harmless inside Markdown: no markup, HTML, table cells or line breaks of its own."""
-    line = " ".join(str(value).split())
+    """Make a value harmless inside Markdown: no markup, HTML, table cells, line breaks or escapes of its own."""
+    line = printable(" ".join(str(value).split()))
     return re.sub(r"[\\`*_\[\]|<>&~$]", lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), line)
 
 

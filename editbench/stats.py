@@ -37,9 +37,9 @@ def extreme_categories(means: Mapping[str, float | None]) -> tuple[str | None, s
         means: Mean per category; None for a category without a score.
 
     Returns:
-        (best, worst), each the first of equals; None where fewer than two categories have a mean.
+        (best, worst), each the first of equals; None where fewer than two different means are known.
     """
     known = {category: mean for category, mean in means.items() if mean is not None}
-    if len(known) < 2:
+    if len(set(known.values())) < 2:
         return None, None
     return max(known, key=lambda c: known[c]), min(known, key=lambda c: known[c])

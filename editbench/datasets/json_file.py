@@ -85,12 +85,12 @@ class JsonFile:
             return BadRecord(index, "?", f"is no JSON: {error}")
         if not isinstance(fields, dict):
             return BadRecord(index, "?", f"is a {type(fields).__name__}, must be an object")
-        category = fields.get("subset", outer_category)
+        category = outer_category if fields.get("subset") is None else fields["subset"]
         sample_id = _sample_id(fields, category, index)
         texts: dict[str, Any] = {
             "src_img_b64": fields.get("src_img_b64"),
             self._instruction: fields.get(self._instruction),
-            self._description: fields.get(self._description, ""),
+            self._description: "" if fields.get(self._description) is None else fields[self._description],
             "subset": category,
             "original_image_path": sample_id,
         }

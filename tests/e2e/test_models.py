@@ -1,0 +1,275 @@
+"""The real classes with tiny random weights: the same results on any number of processes and in any batch."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import infer_auto_device_map, init_empty_weights
+from accelerate.utils import compute_module_sizes
+from benchmark_file import make_picture
+from PIL import Image
+from running import CHECKOUT, run_phase
+from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLForConditionalGeneration
+
+from editbench.editors.diffusers_pipeline import DiffusersEditor, pass_mm_token_type_ids
+from editbench.errors import InvalidOutputError, UserError
+from editbench.judges import Request
+from editbench.judges.qwen3_vl import Qwen3VLJudge
+from editbench.judges.reply import parse_score
+from editbench.run_dir import RunDir
+from editbench.shards import read_image
+
+PIPELINES = {"QwenImageEditPipeline": "qwen_image_edit", "QwenImageEditPlusPipeline": "qwen_image_edit_plus"}
+JUDGES = ["qwen3_vl", "qwen3_vl_moe", "qwen3_vl_nonsense", "qwen3_vl_moe_nonsense"]
+SIZES = [(256, 256), (320, 200), (64, 64), (90, 300)]
+QUICK = {"dtype": "float32", "height": 128, "width": 128, "num_inference_steps": 2}
+GUIDED = {**QUICK, "true_cfg_scale": 4.0, "negative_prompt": " "}
+
+pytestmark = pytest.mark.usefixtures("tiny_checkpoints")
+
+
+def no_step(_done: int, _total: int) -> None:
+    pass
+
+
+# Numbers of processes
+
+
+def demo_results(run_dir: Path, world_size: int, *overrides: str) -> dict[str, Any]:
+    """Edit and judge the demo with the default configuration; returns PNG bytes and judgment of every sample."""
+    for phase in ("edit", "score"):
+        run_phase(phase, run_dir, list(overrides), world_size)
+    run = RunDir(run_dir)
+    judged = run.read_judgments("tiny")
+    results = {}
+    for sample in run.read_plan().samples:
+        edit, judgment = run.read_edits()[sample.sample_id], judged[sample.sample_id]
+        png = read_image(run.edits, edit.shard, edit.offset, edit.length, edit.sha256)
+        results[sample.sample_id] = (png, judgment.state, judgment.score, judgment.reply, judgment.unit)
+    return results
+
+
+def test_one_and_two_processes_make_the_same_pictures_and_judgments(tmp_path: Path) -> None:
+    # more samples than a batch holds, so that both processes judge
+    overrides = ["limit=4", "judge.batch_size=2"]
+    alone, pair = (demo_results(tmp_path / f"world{size}", size, *overrides) for size in (1, 2))
+    assert len(alone) == 4
+    assert len({png for png, *_ in alone.values()}) == 4
+    assert [state for _, state, *_ in alone.values()] == ["scored"] * 4
+    assert pair == alone
+
+
+@pytest.mark.slow
+def test_the_whole_demo_is_the_same_on_1_2_3_and_6_processes(tmp_path: Path) -> None:
+    alone = demo_results(tmp_path / "world1", 1)
+    samples = json.loads((CHECKOUT / "data" / "demo" / "demo.json").read_text(encoding="utf-8"))
+    assert len(alone) == len(samples) >= 10
+    for size in (2, 3, 6):
+        assert demo_results(tmp_path / f"world{size}", size) == alone
+
+
+# Batches
+
+
+def make_requests(count: int) -> list[Request]:
+    """Requests with one and two images of mixed sizes, and texts of mixed lengths; some were asked before."""
+    requests = []
+    for k in range(count):
+        images = tuple(make_picture(3 * k + i, SIZES[(k + i) % len(SIZES)]) for i in range(1 + k % 2))
+        followups = (("no number here", "Reply with a number."),) if k % 3 == 2 else ()
+        requests.append(
+            Request(k, "You are a careful judge.", "Judge this. " + "make it night, " * k, images, followups)
+        )
+    return requests
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_replies_in_batches_equal_replies_one_by_one(tiny_checkpoints: Path, name: str) -> None:
+    torch.set_num_threads(1)
+    judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / name), dtype="float32", max_new_tokens=24)
+    requests = make_requests(8)
+    single = [judge.reply([request])[0] for request in requests]
+    assert len(set(single)) >= 4
+    scores = [parse_score(reply) for reply in single]
+    assert all((score is None) == name.endswith("nonsense") for score in scores)
+    for size in (2, 4, 8):
+        batched = [reply for k in range(0, 8, size) for reply in judge.reply(requests[k : k + size])]
+        assert batched == single, f"in batches of {size}"
+        assert [parse_score(reply) for reply in batched] == scores
+
+
+# Prompt embeddings (huggingface/diffusers#14194)
+
+
+def load_editor(root: Path, pipeline: str, **changes: Any) -> DiffusersEditor:
+    return DiffusersEditor("cpu", pipeline, str(root / PIPELINES[pipeline]), **{**GUIDED, **changes})
+
+
+def record_encoding(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """Record what the pipeline's processor puts out, what its encoder is given, and the embeddings made of that."""
+    seen: dict[str, list[Any]] = {"processed": [], "given": [], "embeddings": []}
+    cls = type(pipe.processor)
+    process, encode = cls.__call__, pipe.encode_prompt
+
+    def recording_process(self: Any, *args: Any, **kwargs: Any) -> Any:
+        seen["processed"].append(process(self, *args, **kwargs))
+        return seen["processed"][-1]
+
+    def recording_encode(*args: Any, **kwargs: Any) -> Any:
+        result = encode(*args, **kwargs)
+        seen["embeddings"].append(result[0])
+        return result
+
+    def record_given(_module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        assert not args
+        seen["given"].append(dict(kwargs))
+
+    monkeypatch.setattr(cls, "__call__", recording_process)
+    monkeypatch.setattr(pipe, "encode_prompt", recording_encode)
+    pipe.text_encoder.register_forward_pre_hook(record_given, with_kwargs=True)  # behind the hook under test
+    return seen
+
+
+@torch.inference_mode()
+def embed_directly(root: Path, pipe: Any, processed: Any) -> torch.Tensor:
+    """What a text encoder of its own makes of all that the processor put out."""
+    folder = root / PIPELINES[type(pipe).__name__] / "text_encoder"
+    encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    hidden = encoder(**processed, output_hidden_states=True).hidden_states[-1]
+    return hidden[:, pipe.prompt_template_encode_start_idx :]
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_prompt_embeddings_equal_a_direct_call_with_all_processor_outputs(
+    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str
+) -> None:
+    torch.set_num_threads(1)
+    editor = load_editor(tiny_checkpoints, pipeline)
+    seen = record_encoding(editor._pipe, monkeypatch)
+    editor.edit(make_picture(1, (320, 200)), "turn the sky red", 0, no_step)
+    assert [len(records) for records in seen.values()] == [2, 2, 2]  # the instruction, and the negative prompt
+    for processed, given, embeddings in zip(*seen.values(), strict=True):
+        token_types = processed["mm_token_type_ids"]
+        assert token_types.any() and not token_types.all()
+        assert torch.equal(given["mm_token_type_ids"], token_types)
+        assert torch.equal(embeddings, embed_directly(tiny_checkpoints, editor._pipe, processed))
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_without_the_hook_the_embeddings_are_wrong(
+    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str
+) -> None:
+    """Fails once diffusers passes `mm_token_type_ids` by itself: then `pass_mm_token_type_ids` can go."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr("editbench.editors.diffusers_pipeline.pass_mm_token_type_ids", lambda encoder: None)
+    editor = load_editor(tiny_checkpoints, pipeline)
+    seen = record_encoding(editor._pipe, monkeypatch)
+    editor.edit(make_picture(1, (320, 200)), "turn the sky red", 0, no_step)
+    for processed, given, embeddings in zip(*seen.values(), strict=True):
+        assert given.get("mm_token_type_ids") is None
+        direct = embed_directly(tiny_checkpoints, editor._pipe, processed)
+        assert (embeddings - direct).abs().max() > 1e-2 * direct.abs().max()
+
+
+def test_the_hook_leaves_alone_what_a_pipeline_passes_itself() -> None:
+    class Encoder(torch.nn.Module):
+        config = type("Config", (), {"image_token_id": 7})
+
+        def forward(self, **kwargs: Any) -> dict[str, Any]:
+            return kwargs
+
+    encoder = Encoder()
+    pass_mm_token_type_ids(encoder)
+    ids, own = torch.tensor([[1, 7, 7, 2]]), torch.tensor([[0, 2, 2, 0]])
+    assert encoder(input_ids=ids)["mm_token_type_ids"].tolist() == [[0, 1, 1, 0]]
+    assert encoder(input_ids=ids, mm_token_type_ids=None)["mm_token_type_ids"].tolist() == [[0, 1, 1, 0]]
+    assert encoder(input_ids=ids, mm_token_type_ids=own)["mm_token_type_ids"] is own
+    assert "mm_token_type_ids" not in encoder(inputs_embeds=torch.zeros(1, 4, 8))
+
+
+# The editor's errors
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"pipeline": "QwenImageEditPipelin"}, "close are QwenImageEditPipeline"),
+        ({"pipeline": "Zzz"}, "has no such pipeline"),
+        ({"dtype": "float64"}, "must be one of bfloat16, float16, float32"),
+        ({"height": 130}, r"editor\.height=130: must be a multiple of 16"),
+        ({"width": 100}, r"editor\.width=100: must be a multiple of 16"),
+        ({"call": {"image_guidance_scale": 1.5}}, "takes no 'image_guidance_scale'"),
+    ],
+)
+def test_the_editor_refuses_what_its_pipeline_cannot_do(
+    tiny_checkpoints: Path, changes: dict[str, Any], said: str
+) -> None:
+    settings = {"pipeline": "QwenImageEditPipeline", **GUIDED, **changes}
+    with pytest.raises(UserError, match=said):
+        DiffusersEditor("cpu", checkpoint=str(tiny_checkpoints / "qwen_image_edit"), **settings)
+
+
+def test_the_editor_loads_in_the_dtype_asked_for(tiny_checkpoints: Path) -> None:
+    pipe = load_editor(tiny_checkpoints, "QwenImageEditPipeline", dtype="bfloat16")._pipe
+    parts = (pipe.transformer, pipe.text_encoder, pipe.vae)
+    assert {parameter.dtype for part in parts for parameter in part.parameters()} == {torch.bfloat16}
+
+
+def test_weights_of_nan_give_no_picture(tiny_checkpoints: Path) -> None:
+    editor = load_editor(tiny_checkpoints, "QwenImageEditPipeline", true_cfg_scale=1.0)
+    with torch.no_grad():
+        next(editor._pipe.transformer.proj_out.parameters()).fill_(float("nan"))
+    with pytest.raises(InvalidOutputError, match="NaN"):
+        editor.edit(make_picture(1), "make it night", 0, no_step)
+
+
+def test_a_picture_of_another_size_than_asked_for_is_refused(
+    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = load_editor(tiny_checkpoints, "QwenImageEditPipeline", true_cfg_scale=1.0)
+    monkeypatch.setattr(editor, "_width", 144)
+    with pytest.raises(InvalidOutputError, match=r"returned \(128, 128\) pixels, asked for were \(144, 128\)"):
+        editor.edit(make_picture(1), "make it night", 0, no_step)
+
+
+def test_guidance_is_on_with_a_negative_prompt(tiny_checkpoints: Path) -> None:
+    """A scale that is passed but not used would leave the picture as it is."""
+    source = make_picture(1, (64, 64))
+
+    def edit(scale: float) -> Image.Image:
+        editor = load_editor(tiny_checkpoints, "QwenImageEditPipeline", true_cfg_scale=scale)
+        return editor.edit(source, "turn the sky red", 0, no_step)
+
+    assert edit(1.0).tobytes() != edit(4.0).tobytes()
+
+
+# One judge on several devices
+
+
+def test_a_judge_that_fits_two_devices_is_placed_on_these_alone(tiny_checkpoints: Path) -> None:
+    config = AutoConfig.from_pretrained(tiny_checkpoints / "qwen3_vl_moe")
+    with init_empty_weights():
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    model.tie_weights()
+    size = compute_module_sizes(model)[""]
+    largest = max(compute_module_sizes(model)[name] for name in ("model.visual", "lm_head"))
+    room = size // 2 + largest
+    placed = infer_auto_device_map(
+        model, max_memory={2: room, 3: room}, no_split_module_classes=model._no_split_modules, dtype=torch.float32
+    )
+    assert set(placed.values()) == {2, 3}
+
+
+def test_a_judge_too_large_for_its_devices_is_not_placed_on_them_alone(tiny_checkpoints: Path) -> None:
+    config = AutoConfig.from_pretrained(tiny_checkpoints / "qwen3_vl_moe")
+    with init_empty_weights():
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    room = compute_module_sizes(model)[""] // 4
+    placed = infer_auto_device_map(
+        model, max_memory={2: room, 3: room}, no_split_module_classes=model._no_split_modules, dtype=torch.float32
+    )
+    assert "disk" in placed.values()

@@ -1,0 +1,189 @@
+"""Finding a checkpoint and telling it from others by its fingerprint, without reading its weights."""
+
+import json
+import shutil
+
+import pytest
+
+from editbench import checkpoints
+from editbench.checkpoints import NOTE_FILE, find
+from editbench.errors import UserError
+
+
+def safetensors(header, weights):
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + weights
+
+
+def describe_tensor(shape):
+    return {"layer.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, 16]}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "checkpoint"
+    (folder / "vae").mkdir(parents=True)
+    (folder / "model_index.json").write_text('{"_class_name": "Pipe"}')
+    (folder / "vae" / "config.json").write_text('{"dim": 4}')
+    (folder / "vae" / "model.safetensors").write_bytes(safetensors(describe_tensor([4]), bytes(16)))
+    (folder / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(16)))
+    return folder
+
+
+def fingerprint(folder):
+    return find(str(folder), None, False).fingerprint
+
+
+def test_a_folder_is_described_by_place_size_and_fingerprint(folder):
+    found = find(str(folder), None, False)
+    sizes = sum((folder / name).stat().st_size for name in ("b.safetensors", "vae/model.safetensors"))
+    assert (found.path, found.revision, found.size_bytes, found.note) == (folder, None, sizes, "")
+    assert len(found.fingerprint) == 64
+
+
+def test_the_fingerprint_does_not_depend_on_the_place_or_on_times(folder, tmp_path):
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    assert fingerprint(copy) == fingerprint(folder)
+
+
+def test_links_count_as_what_they_point_to(folder, tmp_path):
+    linked = tmp_path / "snapshot"
+    (linked / "vae").mkdir(parents=True)
+    for path in folder.rglob("*.*"):
+        (linked / path.relative_to(folder)).symlink_to(path)
+    assert fingerprint(linked) == fingerprint(folder)
+
+
+def test_a_relative_path_gives_the_same_fingerprint(folder, monkeypatch):
+    expected = fingerprint(folder)
+    monkeypatch.chdir(folder.parent)
+    assert find("checkpoint", None, False).fingerprint == expected
+    assert find("./checkpoint", None, False).fingerprint == expected
+
+
+CHANGES = {
+    "a tensor's shape": lambda f: (f / "b.safetensors").write_bytes(safetensors(describe_tensor([4, 1]), bytes(16))),
+    "more weights": lambda f: (f / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(17))),
+    "a config file": lambda f: (f / "vae" / "config.json").write_text('{"dim": 5}'),
+    "a new file": lambda f: (f / "vae" / "merges.txt").write_text("a b"),
+    "an empty new file": lambda f: (f / "extra.json").write_text(""),
+    "a file that is gone": lambda f: (f / "model_index.json").unlink(),
+    "a renamed file": lambda f: (f / "b.safetensors").rename(f / "c.safetensors"),
+    "a moved file": lambda f: (f / "vae" / "config.json").rename(f / "config.json"),
+    "the note": lambda f: (f / NOTE_FILE).write_text("random weights"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_fingerprint_changes_with(folder, change):
+    before = fingerprint(folder)
+    CHANGES[change](folder)
+    assert fingerprint(folder) != before
+
+
+def test_hidden_files_do_not_count(folder):
+    before = fingerprint(folder)
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".cache" / "huggingface" / "download.metadata").write_text("time stamp")
+    (folder / ".gitattributes").write_text("*")
+    assert fingerprint(folder) == before
+
+
+def test_other_values_of_the_same_shapes_are_another_checkpoint(folder):
+    before = fingerprint(folder)
+    (folder / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), b"\1" * 16))
+    assert fingerprint(folder) != before
+
+
+def test_of_large_weights_only_samples_are_read(folder, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_SAMPLES", 4)
+    monkeypatch.setattr(checkpoints, "_SAMPLE_BYTES", 2)
+    values = bytearray(16)  # sampled at 0, 4, 8 and 12
+    (folder / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(values)))
+    before = fingerprint(folder)
+    values[3] = 1
+    (folder / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(values)))
+    assert fingerprint(folder) == before
+    values[5] = 1
+    (folder / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(values)))
+    assert fingerprint(folder) != before
+
+
+def test_what_is_not_loaded_does_not_count(folder):
+    before = fingerprint(folder)
+    (folder / "README.md").write_text("a model card")
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    assert fingerprint(folder) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\1\2\3", b"\xff" * 8, b"\xff" * 100])
+def test_a_broken_header_is_no_reason_to_fail_here(folder, content):
+    (folder / "b.safetensors").write_bytes(content)
+    assert len(fingerprint(folder)) == 64
+
+
+def test_the_note_is_read_from_its_file(folder):
+    (folder / NOTE_FILE).write_text("  Random weights: 没有意义.\n", encoding="utf-8")
+    assert find(str(folder), None, False).note == "Random weights: 没有意义."
+
+
+def test_a_folder_with_pickled_weights_only_is_refused(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds no \.safetensors file; convert it"):
+        find(str(tmp_path), None, False)
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize(
+    "name", ["/nowhere/at/all", "./missing", "../missing", "~/missing-checkpoint", "a/b/c", "name"]
+)
+def test_a_missing_folder_is_named_without_asking_the_hub(name, download, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"checkpoint {name}: there is no such folder$"):
+        find(name, None, download)
+
+
+def test_an_empty_name_is_not_the_working_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match="there is no such folder"):
+        find("", None, False)
+
+
+def test_missing_tiny_checkpoints_come_with_the_command_that_builds_them(tmp_path):
+    with pytest.raises(UserError, match=r"python scripts/make_tiny_checkpoints\.py"):
+        find(str(tmp_path / "checkpoints" / "tiny" / "qwen3_vl"), None, False)
+
+
+@pytest.fixture
+def empty_hub_cache(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    assert constants.HF_HUB_OFFLINE, "tests must not reach for the hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.usefixtures("empty_hub_cache")
+def test_a_hub_id_that_is_not_in_the_cache_is_none_or_an_error_by_choice():
+    assert find("nobody/nothing", None, download=False) is None
+    with pytest.raises(UserError, match=r"nobody/nothing: no such folder.*hub's local cache.*cannot be reached"):
+        find("nobody/nothing", None, download=True)
+
+
+@pytest.mark.usefixtures("empty_hub_cache")
+def test_a_hub_id_that_cannot_be_one_is_an_error():
+    with pytest.raises(UserError, match=r"checkpoint nobody/no thing: cannot be downloaded \(Repo id"):
+        find("nobody/no thing", None, download=True)
+
+
+def test_a_hub_id_in_the_cache_is_found_with_its_commit(folder, empty_hub_cache):
+    commit = "c0ffee" * 6 + "c0ff"
+    repository = empty_hub_cache / "models--somebody--something"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    found = find("somebody/something", None, download=False)
+    assert found.revision == commit
+    assert found.fingerprint == fingerprint(folder)
+    assert find("somebody/something", "other-branch", download=False) is None

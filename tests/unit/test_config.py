@@ -1,0 +1,371 @@
+"""The configuration: every shipped YAML composes, and every mistake is one sentence that names the key."""
+
+import copy
+from pathlib import Path
+
+import pytest
+from running import run_python
+
+from editbench import config as configuration
+from editbench.config import CHECKOUT, CONF_DIR, ComponentConfig, check_components, component_class, load
+from editbench.errors import UserError
+
+
+def choices(group):
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+NOT_BY_ITSELF = {"judge_loop"}  # what all judges have
+NEEDED = {"diffusers": ["editor.name=x", "editor.pipeline=QwenImageEditPipeline", "editor.checkpoint=a/b"]}
+
+
+def sentence(*overrides, config_dir=None):
+    with pytest.raises(UserError) as caught:
+        load(list(overrides), config_dir)
+    return str(caught.value)
+
+
+# ---- every shipped file ----
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [
+        (group, choice)
+        for group in ("dataset", "editor", "judge")
+        for choice in choices(group)
+        if choice not in NOT_BY_ITSELF
+    ],
+)
+def test_every_shipped_dataset_editor_and_judge_composes_and_fits_its_class(group, choice):
+    config = load([f"{group}={choice}", *NEEDED.get(choice, [])])
+    check_components(config)
+    component = getattr(config, group)
+    assert component.target.startswith(f"editbench.{group}s.")
+    assert group == "dataset" or choice in NEEDED or component.name == choice
+
+
+@pytest.mark.parametrize("choice", choices("experiment"))
+def test_every_shipped_experiment_composes(choice):
+    check_components(load([f"experiment={choice}", "dataset.path=bench.json"]))
+
+
+def test_every_shipped_rubric_is_part_of_a_run_and_composes_under_another_name():
+    rubrics = load([f"+rubric@rubrics.another_{choice}={choice}" for choice in choices("rubric")]).rubrics
+    assert len(rubrics) == 2 * len(choices("rubric"))
+    for choice in choices("rubric"):
+        assert rubrics[choice] == rubrics[f"another_{choice}"]
+        assert rubrics[choice].names[0] == choice
+
+
+def test_no_shipped_file_is_left_out_by_these_tests():
+    assert {path.name for path in CONF_DIR.iterdir() if path.is_dir()} == {
+        "dataset",
+        "editor",
+        "judge",
+        "experiment",
+        "rubric",
+    }
+    assert choices("experiment")
+
+
+def test_the_default_run_is_the_demo_with_the_tiny_models():
+    config = load([])
+    assert (config.run_name, config.run_dir) == ("demo-tiny", Path("runs/demo-tiny"))
+    assert (config.editor.name, config.judge.name) == ("tiny", "tiny")
+    assert config.dataset.kwargs["path"] == str(CHECKOUT / "data" / "demo" / "demo.json")
+    assert (config.edit.sync_every, config.seed, config.on_change, config.dry_run) == (1, 42, "stop", False)
+
+
+def test_run_name_follows_dataset_and_editor_and_run_dir_follows_run_name():
+    assert load(["editor=fake", "dataset.path=/data/bench.v2.json"]).run_dir == Path("runs/bench.v2-fake")
+    assert load(["run_name=mine"]).run_dir == Path("runs/mine")
+    assert load(["run_dir='~/mine'"]).run_dir == Path.home() / "mine"
+
+
+# ---- production settings ----
+
+
+@pytest.mark.parametrize(
+    ("choice", "pipeline", "checkpoint", "steps"),
+    [
+        ("qwen_image_edit", "QwenImageEditPipeline", "Qwen/Qwen-Image-Edit", 50),
+        ("qwen_image_edit_2509", "QwenImageEditPlusPipeline", "Qwen/Qwen-Image-Edit-2509", 40),
+        ("qwen_image_edit_2511", "QwenImageEditPlusPipeline", "Qwen/Qwen-Image-Edit-2511", 40),
+    ],
+)
+def test_production_editors(choice, pipeline, checkpoint, steps):
+    kwargs = load([f"editor={choice}"]).editor.kwargs
+    assert (kwargs["pipeline"], kwargs["checkpoint"], kwargs["num_inference_steps"]) == (pipeline, checkpoint, steps)
+    assert (kwargs["true_cfg_scale"], kwargs["negative_prompt"], kwargs["dtype"]) == (4.0, " ", "bfloat16")
+    assert (kwargs["height"], kwargs["width"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("choice", "checkpoint"),
+    [("qwen3_vl", "Qwen/Qwen3-VL-30B-A3B-Instruct"), ("qwen3_vl_8b", "Qwen/Qwen3-VL-8B-Instruct")],
+)
+def test_production_judges(choice, checkpoint):
+    judge = load([f"judge={choice}"]).judge
+    assert (judge.kwargs["checkpoint"], judge.kwargs["dtype"], judge.kwargs["max_new_tokens"]) == (
+        checkpoint,
+        "bfloat16",
+        128,
+    )
+    assert (judge.batch_size, judge.devices_per_replica, judge.compare_with_original) == ("auto", "auto", False)
+
+
+def test_the_full_benchmark_uses_production_editor_and_judge():
+    config = load(["experiment=full_270", "dataset.path=bench.json"])
+    assert (config.editor.name, config.judge.name) == ("qwen_image_edit_2511", "qwen3_vl")
+    assert load(["experiment=full_270", "editor=fake"]).editor.name == "fake"
+
+
+def test_what_feeds_the_judge_is_apart_from_what_constructs_it():
+    judge = load(["judge=fake", "judge.batch_size=3", "judge.max_retries=0", "judge.replies=[a,[b,c]]"]).judge
+    assert (judge.batch_size, judge.max_retries) == (3, 0)
+    assert judge.kwargs == {"replies": ["a", ["b", "c"]], "latency_s": 0.0}
+
+
+# ---- mistakes ----
+
+MISTAKES = [
+    # mistyped keys
+    (["edit.sync_evry=2"], "'edit.sync_evry'", "did you mean 'edit.sync_every'?"),
+    (["sede=1"], "'sede'", "did you mean 'seed'?"),
+    (["editr=fake"], "'editr'", "did you mean 'editor'?"),
+    (["dataset.pth=x"], "'dataset.pth'", "did you mean 'dataset.path'?"),
+    (["editor.num_inference_step=5"], "'editor.num_inference_step'", "did you mean 'editor.num_inference_steps'?"),
+    (["editor=fake", "editor.latenci_s=3"], "'editor.latenci_s'", "did you mean 'editor.latency_s'?"),
+    (["judge=fake", "judge.replys=[]"], "'judge.replys'", "did you mean 'judge.replies'?"),
+    (["rubrics.physical.titel=x"], "'rubrics.physical.titel'", "did you mean 'rubrics.physical.title'?"),
+    (["zzzz=1"], "'zzzz'", "conf/config.yaml and the chosen YAMLs list the keys"),
+    # wrong types
+    (["seed=abc"], "seed:", "could not be converted to Integer"),
+    (["seed=1.5"], "seed:", "could not be converted to Integer"),
+    (["seed=true"], "seed:", "could not be converted to Integer"),
+    (["max_failed=lots"], "max_failed:", "could not be converted to Float"),
+    (["dry_run=perhaps"], "dry_run:", "not a valid bool"),
+    (["distributed.cpu_threads=x"], "distributed.cpu_threads:", "could not be converted to Integer"),
+    (["edit=5"], "edit:", "EditConfig"),
+    (["run_name=null"], "run_name:", "not Optional"),
+    (["rubrics.physical.names=abc"], "rubrics.physical.names:", "not a ListConfig"),
+    (["editor=null"], "editor=null", "Config group override must be a string"),
+    # unknown choices
+    (["editor=fak"], "editor=fak", "choose one of diffusers, fake, qwen_image_edit"),
+    (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, qwen3_vl"),
+    (["dataset=json"], "dataset=json", "choose one of json_file"),
+    (["experiment=nope"], "experiment=nope", "choose one of full_270"),
+    (["rubric@rubrics.physical=nope"], "rubric=nope", "choose one of causal, environmental"),
+    (["+rubric@rubrics.mine=nope"], "rubric=nope", "choose one of causal, environmental"),
+    # missing values
+    (["editor=diffusers"], "editor.name", "give it as editor.name=…"),
+    (["editor=diffusers", "editor.name=x"], "editor.pipeline", "give it as editor.pipeline=…"),
+    (["editor=diffusers", "editor.name=x", "editor.pipeline=P"], "editor.checkpoint", "give it as editor.checkpoint=…"),
+    (["run_name=${nope}"], "nope", "give it as nope=…"),
+    (["run_name=${oc.env:EDITBENCH_NOT_SET}"], "run_name:", "'EDITBENCH_NOT_SET' not found"),
+    (["~seed"], "seed", "cannot be removed"),
+    (["judge=judge_loop"], "judge:", "no _target_"),
+    # no override at all
+    (["foo"], "foo", "key=value"),
+    (["a=b=c"], "a=b=c", "key=value"),
+    (["categories=[物理]"], "categories=[物理]", "needs quotes of its own"),
+    # guidance that would be off without a word
+    (["editor.negative_prompt=null"], "editor.true_cfg_scale=4.0", 'set it to " ", or the scale to 1'),
+]
+
+
+@pytest.mark.parametrize(("overrides", "key", "hint"), MISTAKES, ids=[" ".join(o) for o, _, _ in MISTAKES])
+def test_a_mistake_is_one_sentence_with_the_key_and_what_to_do(overrides, key, hint):
+    message = sentence(*overrides)
+    assert key in message
+    assert hint in message
+    assert "\n" not in message
+    assert "Traceback" not in message
+
+
+OUT_OF_RANGE = [
+    ("judge.compare_with_original", "perhaps", "true or false"),
+    ("judge.max_retries", "x", "0 or more"),
+    ("limit", "x", "null or a number from 1"),
+    ("limit", True, "null or a number from 1"),
+    ("categories", "physical", "a list"),
+    ("device_ids", 0, "a list"),
+    ("limit", 0, "null or a number from 1"),
+    ("max_failed", 2.0, "a fraction from 0 to 1"),
+    ("max_failed", -0.1, "a fraction from 0 to 1"),
+    ("max_failed", float("nan"), "a fraction from 0 to 1"),
+    ("on_change", "maybe", "stop or redo"),
+    ("log_level", "LOUD", "DEBUG, INFO, WARNING, ERROR"),
+    ("categories", [], "a list"),
+    ("device_ids", [0, 0], "different numbers from 0"),
+    ("device_ids", [-1], "different numbers from 0"),
+    ("device_ids", ["a"], "different numbers from 0"),
+    ("edit.sync_every", -1, "0 or more"),
+    ("edit.shard_size_mib", 0, "1 or more"),
+    ("edit.max_concurrent_loads", 0, "auto or a number from 1"),
+    ("edit.max_concurrent_loads", True, "auto or a number from 1"),
+    ("distributed.timeout_s", 0, "1 or more"),
+    ("judge.batch_size", 0, "auto or a number from 1"),
+    ("judge.batch_size", "big", "auto or a number from 1"),
+    ("judge.devices_per_replica", 0, "auto or a number from 1"),
+    ("judge.max_concurrent_loads", -2, "auto or a number from 1"),
+    ("judge.max_retries", -1, "0 or more"),
+    ("run_name", "a/b", "letters, digits"),
+    ("run_name", "..", "letters, digits"),
+    ("run_name", "a b", "letters, digits"),
+    ("judge.name", "../x", "letters, digits"),
+]
+
+
+@pytest.fixture(scope="module")
+def resolved():
+    return load([]).resolved
+
+
+@pytest.mark.parametrize(("key", "value", "wanted"), OUT_OF_RANGE)
+def test_a_value_out_of_range_is_named_with_what_was_found_and_what_is_wanted(resolved, key, value, wanted):
+    changed = copy.deepcopy(resolved)
+    node = changed
+    *groups, last = key.split(".")
+    for group in groups:
+        node = node[group]
+    node[last] = value
+    with pytest.raises(UserError) as caught:
+        configuration._check(changed)
+    assert str(caught.value).startswith(f"{key}={value!r}: must be ")
+    assert wanted in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["editor.true_cfg_scale=1", "editor.negative_prompt=null"],
+        ["editor.true_cfg_scale=null", "editor.negative_prompt=null"],
+        ["editor.negative_prompt=''"],
+        ["editor=fake"],
+    ],
+)
+def test_guidance_that_is_off_on_purpose_is_no_mistake(overrides):
+    assert load(overrides).editor.name
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("limit=5", "limit", 5),
+        ("device_ids=[3,1]", "device_ids", [3, 1]),
+        ("categories=['物理',social]", "categories", ["物理", "social"]),
+        ("max_failed=0", "max_failed", 0.0),
+        ("max_failed=1", "max_failed", 1.0),
+        ("run_name=a.b-c_1", "run_name", "a.b-c_1"),
+        ("run_name='基准'", "run_name", "基准"),
+        ("on_change=redo", "on_change", "redo"),
+    ],
+)
+def test_good_values_arrive(override, key, value):
+    assert getattr(load([override]), key) == value
+
+
+def test_the_resolved_configuration_is_plain_data_without_references():
+    resolved = load(["run_name=mine"]).resolved
+    assert resolved["run_dir"] == "runs/mine"
+    assert "${" not in str(resolved)
+    assert type(resolved["editor"]) is dict
+
+
+def test_loading_is_the_same_twice_in_one_process():
+    assert load(["editor=fake", "seed=3"]) == load(["editor=fake", "seed=3"])
+    sentence("sede=1")
+    assert load([]).seed == 42
+
+
+# ---- components ----
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["+editor.foo=1"], "editor: editbench.editors.diffusers_pipeline.DiffusersEditor: got an unexpected keyword"),
+        (["editor=fake", "+editor.latency=1"], "'latency'; it takes latency_s, fail_every"),
+        (["+judge.temperature=1"], "judge: editbench.judges.qwen3_vl.Qwen3VLJudge: got an unexpected keyword"),
+        (["+dataset.delimiter=x"], "'delimiter'; it takes path, language, on_bad_record"),
+        (
+            ["~dataset.path", "run_name=x"],
+            "dataset: editbench.datasets.json_file.JsonFile: missing a required argument: 'path'",
+        ),
+        (["+editor.device=cpu"], "editor: "),
+        (["editor._target_=nope.Editor"], "editor._target_: no class 'nope.Editor' (Error loading 'nope.Editor'"),
+        (["judge._target_=editbench.judges.fake.Nope"], "judge._target_: no class 'editbench.judges.fake.Nope'"),
+        (["editor._target_=editbench.images.decode_rgb"], "of type 'function'"),
+    ],
+)
+def test_a_component_that_does_not_fit_its_class_is_named(overrides, says):
+    config = load(overrides)
+    with pytest.raises(UserError) as caught:
+        check_components(config)
+    assert says in str(caught.value)
+
+
+@pytest.fixture
+def users_folder(tmp_path, monkeypatch):
+    """A user's own editor: one file of code, one YAML."""
+    code = "class InvertEditor:\n    def __init__(self, device, strength=1.0, checkpoint=None):\n        pass\n"
+    (tmp_path / "my_editor_for_tests.py").write_text(code)
+    conf = tmp_path / "我的, conf [1]"
+    (conf / "editor").mkdir(parents=True)
+    (conf / "editor" / "invert.yaml").write_text(
+        "_target_: my_editor_for_tests.InvertEditor\nname: invert\nstrength: 0.5\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return conf
+
+
+def test_a_users_own_class_in_a_config_dir_works(users_folder):
+    config = load(["editor=invert", "editor.strength=0.7"], str(users_folder))
+    check_components(config)
+    assert config.editor == ComponentConfig("my_editor_for_tests.InvertEditor", "invert", {"strength": 0.7})
+    assert component_class(config.editor, "editor").__name__ == "InvertEditor"
+    assert config.run_name == "demo-invert"
+
+
+def test_a_users_wrong_argument_is_found_before_anything_is_loaded(users_folder):
+    config = load(["editor=invert", "+editor.strenght=0.7"], str(users_folder))
+    with pytest.raises(UserError, match=r"'strenght'; it takes strength, checkpoint$"):
+        check_components(config)
+
+
+def test_a_users_mistyped_key_is_suggested_from_the_users_yaml(users_folder):
+    assert "did you mean 'editor.strength'?" in sentence(
+        "editor=invert", "editor.strenght=1", config_dir=str(users_folder)
+    )
+
+
+def test_a_users_component_without_a_name_is_told_what_it_lacks(users_folder):
+    (users_folder / "editor" / "bare.yaml").write_text("_target_: my_editor_for_tests.InvertEditor\n")
+    assert sentence("editor=bare", config_dir=str(users_folder)).startswith("editor.name has no value")
+
+
+def test_a_class_whose_file_cannot_be_imported_says_why(users_folder):
+    (users_folder.parent / "broken_editor_for_tests.py").write_text("import a_package_that_is_not_there\n")
+    with pytest.raises(UserError, match="No module named 'a_package_that_is_not_there'"):
+        component_class(ComponentConfig("broken_editor_for_tests.Editor", "x", {}), "editor")
+
+
+def test_a_config_dir_that_is_not_there_is_named(tmp_path):
+    message = sentence("editor=fake", config_dir=str(tmp_path / "nope"))
+    assert f"--config-dir {tmp_path / 'nope'}: there is no such folder" in message
+
+
+def test_the_working_folder_does_not_matter(tmp_path, monkeypatch):
+    expected = load([]).resolved
+    monkeypatch.chdir(tmp_path)
+    assert load([]).resolved == expected
+
+
+def test_checking_the_default_components_imports_no_model_library():
+    code = (
+        "import sys; from editbench.config import check_components, load; check_components(load([]));"
+        "print([m for m in ('torch', 'diffusers', 'transformers', 'accelerate') if m in sys.modules])"
+    )
+    assert run_python(["-c", code], CHECKOUT).output == "[]\n"

@@ -1,0 +1,334 @@
+"""Phase 1 without processes: what becomes of one sample, what is found missing, what is written."""
+
+import hashlib
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmark_file import make_picture, write_benchmark
+from PIL import Image
+from running import run_python
+
+from editbench import config as configuration
+from editbench import edit as phase
+from editbench.checkpoints import Checkpoint
+from editbench.config import Config
+from editbench.edit import EditWriter, Task, edit_one, find_tasks
+from editbench.editors.fake import FakeEditor
+from editbench.errors import InvalidOutputError, UserError
+from editbench.identity import sample_seed
+from editbench.images import decode_rgb
+from editbench.plan import ensure_plan, open_dataset
+from editbench.records import Edit
+from editbench.run_dir import JsonLines, Plan, RunDir
+from editbench.session import Session
+from editbench.shards import read_image
+
+CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理"]
+
+
+class Run:
+    """A planned run of six samples on the fakes."""
+
+    def __init__(self, folder: Path, *overrides: str) -> None:
+        self.folder = folder
+        if not (folder / "bench.json").exists():
+            write_benchmark(folder / "bench.json", CATEGORIES)
+        self.config = self.load(*overrides)
+        self.run_dir = RunDir(self.config.run_dir)
+        self.run_dir.create()
+        self.plan: Plan = ensure_plan(self.config, self.run_dir)
+
+    def load(self, *overrides: str) -> Config:
+        fixed = [f"dataset.path={self.folder / 'bench.json'}", f"run_dir={self.folder / 'run'}"]
+        return configuration.load(["editor=fake", "judge=fake", *fixed, *overrides])
+
+    def find(self, *overrides: str, checkpoint: Checkpoint | None = None) -> tuple[list[Task], list[Edit]]:
+        config = self.load(*overrides)
+        return find_tasks(config, self.run_dir, ensure_plan(config, self.run_dir), checkpoint)
+
+    def record(self, tasks: list[Task], state: str = "edited") -> None:
+        """Put these tasks on record as done, as a phase with this configuration would."""
+        index = JsonLines(self.run_dir.edits_index)
+        for task in tasks:
+            index.append(Edit(task.sample.sample_id, task.sample.category, state, task.unit, task.seed))
+        index.close()
+        self.run_dir.write_config(self.config.resolved)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+class Returns:
+    """An editor that returns what it is given, or raises it."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+    def edit(
+        self, source: Image.Image, instruction: str, seed: int, on_step: Callable[[int, int], None]
+    ) -> Image.Image:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+def no_step(_done: int, _total: int) -> None:
+    pass
+
+
+def edit_with(run: Run, editor: Any) -> tuple[Edit, Image.Image | None]:
+    return edit_one(editor, open_dataset(run.config), run.find()[0][0], no_step)
+
+
+def test_a_good_edit_is_recorded_with_its_sizes_and_no_error(run: Run) -> None:
+    edit, image = edit_with(run, Returns(make_picture(1, (64, 48))))
+    task = run.find()[0][0]
+    assert image is not None
+    assert (edit.state, edit.sample_id, edit.category) == ("edited", "00000_物理", "physical")
+    assert (edit.unit, edit.seed) == (task.unit, task.seed)
+    assert (edit.source_width, edit.source_height, edit.width, edit.height) == (40, 30, 64, 48)
+    assert (edit.error_type, edit.error) == (None, None)
+    assert edit.latency_s is not None
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "error_type", "said"),
+    [
+        (RuntimeError("CUDA out of memory"), "edit_failed", "RuntimeError", "CUDA out of memory"),
+        (InvalidOutputError("holds NaN"), "invalid_output", "InvalidOutputError", "holds NaN"),
+        (InvalidOutputError("returned (8, 8) pixels"), "invalid_output", "InvalidOutputError", "(8, 8)"),
+        (Image.new("RGB", (40, 30), (7, 8, 9)), "invalid_output", "InvalidOutputError", "(7, 8, 9)"),
+        (make_picture(1).convert("L"), "invalid_output", "InvalidOutputError", "mode L"),
+        (make_picture(1).convert("RGBA"), "invalid_output", "InvalidOutputError", "mode RGBA"),
+        (None, "edit_failed", "AttributeError", "mode"),
+    ],
+    ids=["exception", "nan", "wrong size", "uniform", "grey", "rgba", "no image"],
+)
+def test_a_failed_edit_has_state_and_cause_but_never_an_image(
+    run: Run, result: Any, state: str, error_type: str, said: str
+) -> None:
+    edit, image = edit_with(run, Returns(result))
+    assert image is None
+    assert (edit.state, edit.error_type) == (state, error_type)
+    assert edit.error is not None and said in edit.error
+    assert (edit.width, edit.height, edit.sha256, edit.shard, edit.offset, edit.length) == (None,) * 6
+    assert (edit.source_width, edit.source_height) == (40, 30)
+
+
+def test_a_source_that_cannot_be_decoded_fails_alone(tmp_path: Path) -> None:
+    write_benchmark(tmp_path / "bench.json", CATEGORIES)
+    records = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    records[0]["src_img_b64"] = records[0]["src_img_b64"][:80]
+    records[1]["src_img_b64"] = "not base64!"
+    (tmp_path / "bench.json").write_text(json.dumps(records), encoding="utf-8")
+    run = Run(tmp_path)
+    tasks, _ = run.find()
+    results = [edit_one(FakeEditor("cpu"), open_dataset(run.config), task, no_step) for task in tasks]
+    assert [edit.state for edit, _ in results] == ["edit_failed"] * 2 + ["edited"] * 4
+    assert [image is None for _, image in results] == [True] * 2 + [False] * 4
+    assert "no readable image" in (results[0][0].error or "")
+    assert "no base64" in (results[1][0].error or "")
+
+
+def test_a_source_that_changed_since_the_plan_is_not_edited(run: Run) -> None:
+    records = json.loads((run.folder / "bench.json").read_text(encoding="utf-8"))
+    task = run.find()[0][0]
+    changed = json.dumps(records, ensure_ascii=False, indent=1).replace(records[0]["src_img_b64"][-12:], "A" * 12)
+    (run.folder / "bench.json").write_text(changed, encoding="utf-8")
+    edit, image = edit_one(FakeEditor("cpu"), open_dataset(run.config), task, no_step)
+    assert (edit.state, image) == ("edit_failed", None)
+    assert "no longer the planned one" in (edit.error or "")
+
+
+def test_all_samples_are_missing_at_first_each_with_its_own_seed(run: Run) -> None:
+    tasks, kept = run.find()
+    assert [task.sample for task in tasks] == run.plan.samples
+    assert [task.seed for task in tasks] == [sample_seed(42, sample.sample_id) for sample in run.plan.samples]
+    assert len({task.seed for task in tasks}) == len({task.unit for task in tasks}) == 6
+    assert kept == []
+
+
+def test_only_what_has_no_edit_is_missing_afterwards(run: Run) -> None:
+    tasks, _ = run.find()
+    run.record([tasks[4], tasks[1]])
+    missing, kept = run.find()
+    assert [task.sample.index for task in missing] == [0, 2, 3, 5]
+    assert [edit.sample_id for edit in kept] == [tasks[1].sample.sample_id, tasks[4].sample.sample_id]
+
+
+def test_failed_edits_are_tried_again_only_if_asked_for(run: Run) -> None:
+    tasks, _ = run.find()
+    run.record(tasks[:2], "edit_failed")
+    run.record(tasks[2:3], "invalid_output")
+    run.record(tasks[3:])
+    missing, kept = run.find()
+    assert (missing, len(kept)) == ([], 6)
+    missing, kept = run.find("retry_failed=true")
+    assert [task.sample.index for task in missing] == [0, 1, 2]
+    assert len(kept) == 3
+
+
+def test_other_settings_are_refused_by_the_names_of_their_keys(run: Run) -> None:
+    run.record(run.find()[0][:3])
+    with pytest.raises(UserError) as refusal:
+        run.find("editor.latency_s=0.5", "seed=7", "log_level=DEBUG", "edit.sync_every=0")
+    said = str(refusal.value)
+    assert "3 edits" in said
+    assert "editor.latency_s: 0.0 -> 0.5" in said
+    assert "seed: 42 -> 7" in said
+    assert "on_change=redo" in said
+    assert "log_level" not in said and "sync_every" not in said
+
+
+def test_other_settings_redo_those_edits_if_asked_for(run: Run) -> None:
+    run.record(run.find()[0][:3])
+    tasks, kept = run.find("seed=7", "on_change=redo")
+    assert (len(tasks), kept) == (6, [])
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    ["edit.sync_every=0", "max_failed=1", "run_name=other", "editor.name=other", "limit=2", "judge.max_retries=5"],
+)
+def test_settings_that_change_no_pixel_keep_the_edits(run: Run, harmless: str) -> None:
+    run.record(run.find()[0])
+    tasks, kept = run.find(harmless)
+    assert (tasks, len(kept)) == ([], 2 if harmless == "limit=2" else 6)
+
+
+def test_another_language_makes_other_edits(run: Run) -> None:
+    run.record(run.find()[0])
+    with pytest.raises(UserError, match=r"dataset\.language: 'en' -> 'zh'"):
+        run.find("dataset.language=zh")
+
+
+def test_a_checkpoint_with_other_weights_makes_other_edits(run: Run) -> None:
+    first = Checkpoint(Path("a"), None, 1, "fingerprint-1", "")
+    moved = Checkpoint(Path("elsewhere"), None, 1, "fingerprint-1", "")
+    trained = Checkpoint(Path("a"), None, 1, "fingerprint-2", "")
+    run.record(run.find(checkpoint=first)[0])
+    assert run.find(checkpoint=moved)[0] == []
+    with pytest.raises(UserError, match="a checkpoint's files"):
+        run.find(checkpoint=trained)
+
+
+def write_edits(run: Run, tasks: list[Task], fail: set[int] = frozenset()) -> None:
+    """Edit these tasks and write them as rank 0 does; those at the given positions fail."""
+    session = Session(run.run_dir, "edit", 6, Counter(), 1.0, {"name": "fake"})
+    writer = EditWriter(run.run_dir, 1, [task.sample for task in tasks], session)
+    with session:
+        for position, task in enumerate(tasks):
+            editor = Returns(RuntimeError("no")) if position in fail else FakeEditor("cpu")
+            edit, image = edit_one(editor, open_dataset(run.config), task, no_step)
+            writer.handle(phase._payload(edit, image))
+    writer.close()
+
+
+def test_the_writer_puts_every_image_where_the_index_says(run: Run) -> None:
+    tasks, _ = run.find()
+    write_edits(run, tasks, fail={1, 4})
+    edits = run.run_dir.read_edits()
+    assert list(edits) == [sample.sample_id for sample in run.plan.samples]
+    members = {}
+    for shard in sorted(run.run_dir.edits.glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            members |= {member.name: tar.extractfile(member).read() for member in tar}
+    assert len(members) == 2 * 4
+    for position, task in enumerate(tasks):
+        edit = edits[task.sample.sample_id]
+        key = task.sample.key
+        if position in (1, 4):
+            assert (edit.state, edit.shard, edit.offset, edit.length, edit.sha256) == ("edit_failed",) + (None,) * 4
+            assert f"{key}.png" not in members
+            continue
+        png = read_image(run.run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
+        assert png == members[f"{key}.png"]
+        assert hashlib.sha256(png).hexdigest() == edit.sha256
+        source = decode_rgb(open_dataset(run.config).read(task.sample.locator).source)
+        expected = FakeEditor("cpu").edit(source, task.sample.instruction, task.seed, no_step)
+        np.testing.assert_array_equal(np.asarray(decode_rgb(png)), np.asarray(expected))
+        metadata = json.loads(members[f"{key}.json"])
+        assert metadata["sample_id"] == task.sample.sample_id
+        assert metadata["instruction"] == task.sample.instruction
+        assert metadata["source_sha256"] == task.sample.source_sha256
+        assert (metadata["sha256"], metadata["seed"]) == (edit.sha256, task.seed)
+
+
+def test_the_writer_goes_on_where_an_earlier_one_ended(run: Run) -> None:
+    tasks, _ = run.find()
+    write_edits(run, tasks[:3])
+    before = run.run_dir.read_edits()
+    write_edits(run, run.find()[0])
+    edits = run.run_dir.read_edits()
+    assert len(edits) == len(run.run_dir.edits_index.read_bytes().splitlines()) == 6
+    assert {sample_id: edits[sample_id] for sample_id in before} == before
+    for edit in edits.values():
+        read_image(run.run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
+
+
+def test_status_and_sessions_tell_what_was_done(run: Run) -> None:
+    write_edits(run, run.find()[0], fail={0})
+    status = json.loads(run.run_dir.status.read_text())
+    assert {key: status[key] for key in ("phase", "state", "done", "failed", "total")} == {
+        "phase": "edit",
+        "state": "done",
+        "done": 6,
+        "failed": 1,
+        "total": 6,
+    }
+    (session,) = run.run_dir.read_sessions()
+    assert (session["samples"], session["state"]) == (6, "done")
+
+
+def test_more_failures_than_allowed_stop_the_phase(run: Run) -> None:
+    session = Session(run.run_dir, "edit", 10, Counter(edited=2, edit_failed=1), 0.2, {"name": "fake"})
+    with pytest.raises(UserError, match=r"3 of 10 samples failed in phase edit, more than max_failed=0.2"), session:
+        session.count("edit_failed")  # 2 of 10 is allowed
+        session.count("edited")
+        session.count("invalid_output")
+    assert json.loads(run.run_dir.status.read_text())["state"] == "failed"
+
+
+def test_the_fake_editor_depends_on_source_instruction_and_seed_alone(run: Run) -> None:
+    def pixels(number: int, instruction: str, seed: int) -> bytes:
+        return FakeEditor("cpu").edit(make_picture(number), instruction, seed, no_step).tobytes()
+
+    assert pixels(0, "a", 0) == pixels(0, "a", 0)
+    assert len({pixels(0, "a", 0), pixels(1, "a", 0), pixels(0, "b", 0), pixels(0, "a", 1)}) == 4
+
+
+def test_the_fake_editor_fails_on_about_the_wanted_share(run: Run) -> None:
+    def fails(instruction: str) -> bool:
+        try:
+            FakeEditor("cpu", fail_every=3).edit(make_picture(0), instruction, 0, no_step)
+        except RuntimeError:
+            return True
+        return False
+
+    assert 70 <= sum(fails(f"instruction {number}") for number in range(300)) <= 130
+
+
+def test_a_run_on_the_fakes_imports_neither_diffusers_nor_transformers(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from editbench import config, edit, score\n"
+        "from editbench.plan import construct\n"
+        "loaded = config.load(['editor=fake', 'judge=fake', 'run_name=x'])\n"
+        "config.check_components(loaded)\n"
+        "construct(loaded.editor, 'editor', None, device='cpu')\n"
+        "construct(loaded.judge, 'judge', None, devices=['cpu'])\n"
+        "print([name for name in ('diffusers', 'transformers', 'accelerate') if name in sys.modules])\n"
+    )
+    outcome = run_python(["-c", code], tmp_path)
+    assert outcome.code == 0 and outcome.output.strip().splitlines()[-1] == "[]", outcome.tail

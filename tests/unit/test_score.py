@@ -1,0 +1,406 @@
+"""Phase 2 without processes: batches that fail, replies without a score, what is found missing."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmark_file import make_picture, write_benchmark
+from PIL import Image
+
+from editbench import config as configuration
+from editbench import score as phase
+from editbench.config import Config
+from editbench.errors import UserError
+from editbench.images import decode_rgb, encode_png
+from editbench.judges import Request
+from editbench.judges.fake import FakeJudge
+from editbench.plan import ensure_plan, open_dataset
+from editbench.records import Edit, Judgment, Sample
+from editbench.run_dir import JsonLines, Plan, RunDir
+from editbench.score import RETRY_PROMPT, BatchJudge, JudgmentWriter, Task, ask, cut_batches, find_tasks, render
+from editbench.session import Session
+from editbench.shards import ShardWriter
+
+CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理", "环境", "social"]
+SIZES = [(40, 30), (20, 50), (64, 64)]
+
+
+def edited_picture(index: int) -> Image.Image:
+    return make_picture(100 + index, SIZES[index % len(SIZES)])
+
+
+class Run:
+    """A run of eight samples whose edits are there, on the fakes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        write_benchmark(folder / "bench.json", CATEGORIES)
+        config = self.load()
+        self.run_dir = RunDir(config.run_dir)
+        self.run_dir.create()
+        self.run_dir.write_config(config.resolved)
+        self.plan: Plan = ensure_plan(config, self.run_dir)
+        self.edit(range(len(CATEGORIES)))
+
+    def load(self, *overrides: str) -> Config:
+        fixed = [f"dataset.path={self.folder / 'bench.json'}", f"run_dir={self.folder / 'run'}"]
+        return configuration.load(["editor=fake", "judge=fake", *fixed, *overrides])
+
+    def edit(self, indexes: Sequence[int], shift: int = 0) -> None:
+        """Put a picture of one's own on record as each sample's edit."""
+        shards = ShardWriter(self.run_dir.edits, 2**20, self.run_dir.committed_shard_end())
+        index = JsonLines(self.run_dir.edits_index)
+        for i in indexes:
+            sample = self.plan.samples[i]
+            picture = edited_picture(i + shift)
+            png = encode_png(picture)
+            sha256 = hashlib.sha256(png).hexdigest()
+            shard, offset = shards.append(sample.key, png, b"{}")
+            placed = {"shard": shard, "offset": offset, "length": len(png), "sha256": sha256}
+            size = {"width": picture.width, "height": picture.height}
+            index.append(Edit(sample.sample_id, sample.category, "edited", "unit", 0, **size, **placed))
+        shards.close()
+        index.close()
+
+    def fail(self, i: int) -> None:
+        sample = self.plan.samples[i]
+        index = JsonLines(self.run_dir.edits_index)
+        index.append(Edit(sample.sample_id, sample.category, "edit_failed", "unit", 0, error_type="E", error="no"))
+        index.close()
+
+    def find(self, *overrides: str) -> tuple[list[Task], list[Judgment]]:
+        config = self.load(*overrides)
+        return find_tasks(config, self.run_dir, ensure_plan(config, self.run_dir), None)
+
+    def record(self, tasks: Sequence[Task], state: str = "scored") -> None:
+        judgments = JsonLines(self.run_dir.judgments_of("fake"))
+        for task in tasks:
+            score = 5.5 if state == "scored" else None
+            judgment = Judgment(task.sample.sample_id, task.sample.category, state, task.unit, task.edit.sha256, score)
+            judgments.append(judgment)
+        judgments.close()
+
+    def judge(self, judge: Any, *overrides: str) -> list[Judgment]:
+        """Judge all samples as one batch."""
+        config = self.load(*overrides)
+        return BatchJudge(judge, open_dataset(config), config, self.run_dir).judge(self.find(*overrides)[0])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+class Scripted:
+    """A judge that replies by a function of the request, raises for batches that hold a bad image, and keeps count.
+
+    Args:
+        reply: Reply to a request.
+        bad: Indexes of the samples whose image no batch survives.
+    """
+
+    def __init__(self, reply: Any = lambda request: "Score: 7", bad: Sequence[int] = ()) -> None:
+        self._reply, self._bad = reply, bad
+        self.batches: list[list[Request]] = []
+
+    def reply(self, requests: Sequence[Request]) -> list[str]:
+        self.batches.append(list(requests))
+        for request in requests:
+            if request.index in self._bad:
+                raise MemoryError(f"image {request.index} is too much")
+        return [self._reply(request) for request in requests]
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+def make_requests(count: int) -> list[Request]:
+    return [Request(index, "system", "user", (make_picture(index),)) for index in range(count)]
+
+
+def test_a_batch_that_succeeds_is_asked_once() -> None:
+    judge = Scripted(lambda request: f"reply {request.index}")
+    assert ask(make_requests(5), judge) == [f"reply {index}" for index in range(5)]
+    assert [len(batch) for batch in judge.batches] == [5]
+
+
+@pytest.mark.parametrize("bad", [[0], [4], [7], [2, 3], [0, 7], [1, 4, 6], list(range(8))])
+def test_halving_leaves_just_the_failing_requests_without_a_reply(bad: list[int]) -> None:
+    answers = ask(make_requests(8), Scripted(lambda request: f"reply {request.index}", bad))
+    for index, answer in enumerate(answers):
+        if index in bad:
+            assert isinstance(answer, MemoryError) and str(answer) == f"image {index} is too much"
+        else:
+            assert answer == f"reply {index}"
+
+
+def test_a_batch_is_halved_and_never_asked_again_as_it_was() -> None:
+    judge = Scripted(bad=[5])
+    ask(make_requests(8), judge)
+    asked = [[request.index for request in batch] for batch in judge.batches]
+    assert asked == [[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [4], [5], [6, 7]]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 16])
+def test_batches_of_any_size_keep_their_order_when_halved(size: int) -> None:
+    answers = ask(make_requests(size), Scripted(lambda request: str(request.index), bad=[size - 1]))
+    assert answers[:-1] == [str(index) for index in range(size - 1)]
+    assert isinstance(answers[-1], MemoryError)
+
+
+@pytest.mark.parametrize("surplus", [-1, 1])
+def test_a_wrong_number_of_replies_is_a_failure_and_no_reply_is_shifted(surplus: int) -> None:
+    class Miscounts(Scripted):
+        def reply(self, requests: Sequence[Request]) -> list[str]:
+            replies = super().reply(requests)
+            return replies if len(requests) < 3 else [*replies, "Score: 1"][: len(requests) + surplus]
+
+    answers = ask(make_requests(4), Miscounts(lambda request: f"reply {request.index}"))
+    assert answers == [f"reply {index}" for index in range(4)]
+
+    class NeverReplies(Scripted):
+        def reply(self, requests: Sequence[Request]) -> list[str]:
+            return []
+
+    assert ["0 replies to 1 requests" in str(answer) for answer in ask(make_requests(2), NeverReplies())] == [True] * 2
+
+
+def test_what_fails_alone_is_judge_failed_with_its_cause_and_the_others_are_scored(run: Run) -> None:
+    judgments = run.judge(Scripted(bad=[3]))
+    assert [judgment.state for judgment in judgments] == ["scored"] * 3 + ["judge_failed"] + ["scored"] * 4
+    failed = judgments[3]
+    assert (failed.error_type, failed.error) == ("MemoryError", "image 3 is too much")
+    assert (failed.score, failed.reply, failed.retries) == (None, None, 0)
+
+
+def test_an_image_that_cannot_be_read_fails_alone(run: Run) -> None:
+    task = run.find()[0][2]
+    shard = run.run_dir.edits / "shard-00000.tar"
+    data = bytearray(shard.read_bytes())
+    data[task.edit.offset + 40] ^= 1
+    shard.write_bytes(data)
+    judge = Scripted()
+    judgments = run.judge(judge)
+    assert [judgment.state for judgment in judgments] == ["scored"] * 2 + ["judge_failed"] + ["scored"] * 5
+    assert "not the image that the index names" in (judgments[2].error or "")
+    assert [request.index for request in judge.batches[0]] == [0, 1, 3, 4, 5, 6, 7]
+
+
+def test_a_reply_without_a_score_is_asked_again_with_the_reply_in_view(run: Run) -> None:
+    judge = Scripted(lambda request: "Score: 4.5" if request.index != 2 or request.followups else "I cannot say.")
+    judgments = run.judge(judge)
+    assert [judgment.state for judgment in judgments] == ["scored"] * 8
+    assert [len(batch) for batch in judge.batches] == [8, 1]
+    (again,) = judge.batches[1]
+    assert again.followups == (("I cannot say.", RETRY_PROMPT),)
+    asked_again = judgments[2]
+    assert (asked_again.score, asked_again.reply, asked_again.retries) == (4.5, "Score: 4.5", 1)
+    assert asked_again.earlier_replies == ["I cannot say."]
+    assert (judgments[0].retries, judgments[0].earlier_replies) == (0, [])
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 3])
+def test_after_max_retries_a_reply_is_unparsed_and_has_no_score(run: Run, max_retries: int) -> None:
+    judge = Scripted(lambda request: f"nothing, said {len(request.followups)} times before")
+    judgments = run.judge(judge, f"judge.max_retries={max_retries}")
+    assert len(judge.batches) == 1 + max_retries
+    said = [f"nothing, said {times} times before" for times in range(1 + max_retries)]
+    for judgment in judgments:
+        assert (judgment.state, judgment.score, judgment.retries) == ("unparsed", None, max_retries)
+        assert [*judgment.earlier_replies, judgment.reply] == said
+        assert judgment.error_type is None
+
+
+def test_a_judge_that_fails_when_asked_again_leaves_no_score(run: Run) -> None:
+    class FailsLater(Scripted):
+        def reply(self, requests: Sequence[Request]) -> list[str]:
+            if any(request.followups for request in requests):
+                raise RuntimeError("gone")
+            return super().reply(requests)
+
+    judgments = run.judge(FailsLater(lambda request: "8-9" if request.index == 1 else "Score: 8"))
+    assert [judgment.state for judgment in judgments] == ["scored", "judge_failed"] + ["scored"] * 6
+    assert (judgments[1].score, judgments[1].error) == (None, "gone")
+
+
+def test_a_templates_values_are_filled_in_in_one_pass() -> None:
+    sample = Sample(
+        index=0,
+        sample_id="a",
+        key="a",
+        category="physical",
+        instruction="put {original_description} and {0} {{x}} there \\1",
+        description="a {edit_instruction}",
+        source_sha256="",
+        locator=[],
+    )
+    filled = render("D: {original_description}; I: {edit_instruction}; {other}; {}", sample)
+    assert filled == ("D: a {edit_instruction}; I: put {original_description} and {0} {{x}} there \\1; {other}; {}")
+
+
+def test_the_judge_gets_the_rubric_of_the_category(run: Run) -> None:
+    judge = Scripted()
+    run.judge(judge)
+    config = run.load()
+    for request, sample in zip(judge.batches[0], run.plan.samples, strict=True):
+        assert request.system == config.rubrics[sample.category].system_prompt
+        assert sample.instruction in request.user and sample.description in request.user
+        assert "{" not in request.user
+
+
+def test_the_judge_sees_the_edited_image_alone_by_default(run: Run) -> None:
+    judge = Scripted()
+    run.judge(judge)
+    for index, request in enumerate(judge.batches[0]):
+        (image,) = request.images
+        assert (image.mode, image.tobytes()) == ("RGB", edited_picture(index).tobytes())
+
+
+def test_comparing_with_the_original_shows_the_source_first(run: Run) -> None:
+    judge = Scripted()
+    run.judge(judge, "judge.compare_with_original=true")
+    config = run.load()
+    for index, (request, sample) in enumerate(zip(judge.batches[0], run.plan.samples, strict=True)):
+        source, edited = request.images
+        record = open_dataset(config).read(sample.locator)
+        assert source.tobytes() == decode_rgb(record.source).tobytes() == make_picture(index).tobytes()
+        assert edited.tobytes() == edited_picture(index).tobytes()
+        assert request.user == render(config.rubrics[sample.category].user_template_with_source, sample)
+
+
+def test_only_edited_samples_are_judged(run: Run) -> None:
+    run.fail(2)
+    run.fail(5)
+    tasks, _ = run.find()
+    assert [task.sample.index for task in tasks] == [0, 1, 3, 4, 6, 7]
+    assert [task.position for task in tasks] == [0, 1, 2, 3, 4, 5]
+
+
+def test_only_what_has_no_judgment_is_missing_afterwards(run: Run) -> None:
+    tasks, _ = run.find()
+    run.record([tasks[6], tasks[1]])
+    missing, kept = run.find()
+    assert [task.sample.index for task in missing] == [0, 2, 3, 4, 5, 7]
+    assert [judgment.sample_id for judgment in kept] == [tasks[1].sample.sample_id, tasks[6].sample.sample_id]
+
+
+def test_unparsed_and_failed_judgments_are_tried_again_only_if_asked_for(run: Run) -> None:
+    tasks, _ = run.find()
+    run.record(tasks[:1], "unparsed")
+    run.record(tasks[1:2], "judge_failed")
+    run.record(tasks[2:])
+    assert run.find()[0] == []
+    assert [task.sample.index for task in run.find("retry_failed=true")[0]] == [0, 1]
+
+
+def test_a_sample_that_was_edited_anew_is_judged_anew_without_a_word(run: Run) -> None:
+    run.record(run.find()[0])
+    run.edit([3], shift=50)
+    tasks, kept = run.find()
+    assert [task.sample.index for task in tasks] == [3]
+    assert len(kept) == 7
+
+
+def test_other_settings_are_refused_by_the_names_of_their_keys_or_redone(run: Run) -> None:
+    run.record(run.find()[0])
+    changed = ["judge.max_retries=3", "rubrics.causal.system_prompt=Be kind."]
+    with pytest.raises(UserError) as refusal:
+        run.find(*changed, "seed=7")
+    said = str(refusal.value)
+    assert "8 judgments" in said
+    assert "judge.max_retries: 1 -> 3" in said
+    assert "rubrics.causal.system_prompt" in said
+    assert "on_change=redo" in said
+    assert "seed" not in said
+    assert len(run.find(*changed, "on_change=redo")[0]) == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("rubrics.physical.system_prompt=Other.", [0, 5]),
+        ("rubrics.physical.user_template=Other.", [0, 5]),
+        ("rubrics.physical.user_template_with_source=Other.", []),
+        ("rubrics.physical.title=Other", []),
+        ("judge.compare_with_original=true", list(range(8))),
+        ("judge.latency_s=0.1", list(range(8))),
+        ("judge.max_retries=2", list(range(8))),
+        ("dataset.language=zh", list(range(8))),
+        ("judge.batch_size=2", []),
+        ("judge.devices_per_replica=2", []),
+        ("judge.max_concurrent_loads=1", []),
+        ("distributed.timeout_s=5", []),
+        ("editor.latency_s=3", []),
+        ("seed=7", []),
+    ],
+)
+def test_a_judgments_unit_changes_with_all_that_decides_it_and_nothing_else(
+    run: Run, override: str, changed: list[int]
+) -> None:
+    before, _ = run.find()
+    after, _ = run.find(override)
+    assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a.unit != b.unit] == changed
+
+
+def test_a_judgments_unit_changes_with_the_image(run: Run) -> None:
+    before, _ = run.find()
+    run.edit([4], shift=50)
+    after, _ = run.find()
+    assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a.unit != b.unit] == [4]
+
+
+def test_a_resumed_run_has_the_same_batches_less_what_is_done(run: Run) -> None:
+    def batches() -> list[list[int]]:
+        return [[task.sample.index for task in batch] for batch in cut_batches(run.find()[0], 3)]
+
+    assert batches() == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    tasks, _ = run.find()
+    run.record([tasks[0], tasks[4]])
+    assert batches() == [[1, 2], [3, 5], [6, 7]]
+    run.record([tasks[3], tasks[5]])
+    assert batches() == [[1, 2], [6, 7]]
+
+
+def test_the_writer_appends_a_whole_line_per_judgment_and_status_counts_them(run: Run) -> None:
+    session = Session(run.run_dir, "score", 8, Counter(), 1.0, {"name": "fake"})
+    writer = JudgmentWriter(run.run_dir, "fake", [], session)
+    replies = ["Score: 7"] * 5 + ["no number", "8-9"]
+    judgments = run.judge(Scripted(lambda request: replies[request.index], bad=[7]), "judge.max_retries=0")
+    with session:
+        writer.handle(phase._payload(judgments[4:]))
+        writer.handle(phase._payload(judgments[:4]))
+    writer.close()
+    assert run.run_dir.read_judgments("fake") == {judgment.sample_id: judgment for judgment in judgments}
+    assert len(run.run_dir.judgments_of("fake").read_bytes().splitlines()) == 8
+    status = json.loads(run.run_dir.status.read_text())
+    assert (status["phase"], status["state"], status["done"], status["failed"]) == ("score", "done", 8, 3)
+
+
+def test_replies_that_cannot_be_parsed_never_stop_the_phase_but_a_failing_judge_does(run: Run) -> None:
+    session = Session(run.run_dir, "score", 8, Counter(), 0.1, {"name": "fake"})
+    for _ in range(7):
+        session.count("unparsed")
+    with pytest.raises(UserError, match="1 of 8 samples failed in phase score"):
+        session.count("judge_failed")
+
+
+def test_the_fake_judge_depends_on_the_images_alone() -> None:
+    def reply(*numbers: int, index: int = 0) -> str:
+        request = Request(index, "s", "u", tuple(make_picture(number) for number in numbers))
+        return FakeJudge(["cpu"]).reply([request])[0]
+
+    assert reply(1) == reply(1, index=5)
+    assert len({reply(1), reply(2), reply(1, 2), reply(2, 1)}) == 4
+
+
+def test_the_fake_judge_replies_from_a_list_by_sample_and_try() -> None:
+    judge = FakeJudge(["cpu"], replies=["7", ["no", "still no", "8"]])
+    picture = (make_picture(0),)
+    tries = [Request(1, "s", "u", picture, (("no", "again"),) * count) for count in range(4)]
+    assert judge.reply([Request(0, "s", "u", picture), *tries]) == ["7", "no", "still no", "8", "8"]
+    with pytest.raises(ValueError, match=r"2 items, none for the sample at 2"):
+        judge.reply([Request(2, "s", "u", picture)])
