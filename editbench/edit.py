@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 import logging
 import time
 from collections import Counter
@@ -23,30 +22,20 @@ from PIL import Image
 from editbench import cli, devices, distributed, images, logs
 from editbench.checkpoints import Checkpoint
 from editbench.config import Config
-from editbench.datasets import Dataset
+from editbench.datasets import Dataset, read_source
 from editbench.distributed import Gather, Ranks, deal
 from editbench.editors import Editor
 from editbench.errors import InvalidOutputError
-from editbench.identity import component_identity, edit_unit, refuse_changed, sample_seed
+from editbench.identity import sample_input
 from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
 from editbench.records import Edit, Sample, to_dict
-from editbench.run_dir import JsonLines, Plan, RunDir
+from editbench.run_dir import JsonLines, RunDir, take_up_stored
+from editbench.sealed_json import seal
 from editbench.session import Session, component_facts
 from editbench.shards import ShardWriter
-
-DECIDING_KEYS = ("editor.", "seed", "dataset.language")
-"""Keys of the configuration that can change an edited image."""
+from editbench.tasks import EditTask, find_edit_tasks
 
 logger = logging.getLogger("editbench.edit")
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One edit to be made: the sample, the seed of its noise, and the unit it will count as."""
-
-    sample: Sample
-    seed: int
-    unit: str
 
 
 def main(config: Config) -> None:
@@ -68,40 +57,8 @@ def main(config: Config) -> None:
             _edit_all(config, ranks, run_dir, checkpoint, tasks, session)
 
 
-def find_tasks(
-    config: Config, run_dir: RunDir, plan: Plan, checkpoint: Checkpoint | None
-) -> tuple[list[Task], list[Edit]]:
-    """Find what is to be edited: samples without an edit, and by configuration failed or outdated ones.
-
-    Returns:
-        The tasks in plan order, and the edits that stay as they are.
-
-    Raises:
-        UserError: there are edits made with other settings, and `on_change` is `stop`.
-    """
-    editor = component_identity(config.editor, checkpoint)
-    comparable = checkpoint is not None or "checkpoint" not in config.editor.kwargs  # not so in a dry run elsewhere
-    edits = run_dir.read_edits()
-    tasks: list[Task] = []
-    kept: list[Edit] = []
-    changed = 0
-    for sample in plan.samples:
-        seed = sample_seed(config.seed, sample.sample_id)
-        unit = edit_unit(sample.source_sha256, sample.instruction, editor, seed)
-        edit = edits.get(sample.sample_id)
-        differs = edit is not None and comparable and edit.unit != unit
-        changed += differs
-        if edit is None or differs or (config.retry_failed and edit.state != "edited"):
-            tasks.append(Task(sample, seed, unit))
-        else:
-            kept.append(edit)
-    if changed and config.on_change == "stop":
-        raise refuse_changed("edits", changed, run_dir.read_config(), config.resolved, DECIDING_KEYS)
-    return tasks, kept
-
-
 def edit_one(
-    editor: Editor, dataset: Dataset, task: Task, on_step: Callable[[int, int], None]
+    editor: Editor, dataset: Dataset, task: EditTask, on_step: Callable[[int, int], None]
 ) -> tuple[Edit, Image.Image | None]:
     """Edit one sample; whatever goes wrong with it is put on record and ends nothing else.
 
@@ -109,16 +66,11 @@ def edit_one(
         The record, and the edited image if there is a valid one.
     """
     sample = task.sample
-    edit = Edit(sample.sample_id, sample.category, "edited", task.unit, task.seed)
+    edit = Edit(sample.sample_id, sample.category, "edited", task.unit, sample_input(sample), task.seed)
     image = None
     started = time.monotonic()
     try:
-        record = dataset.read(sample.locator)
-        if record.source_error:
-            raise ValueError(record.source_error)
-        if hashlib.sha256(record.source).hexdigest() != sample.source_sha256:
-            raise ValueError("the dataset's image is no longer the planned one; start the phase again")
-        source = images.decode_rgb(record.source)
+        source = images.decode_rgb(read_source(dataset, sample))
         edit.source_width, edit.source_height = source.size
         result = editor.edit(source, sample.instruction, task.seed, on_step)
         images.check_edited(result)
@@ -150,10 +102,8 @@ class EditWriter:
             sample = self._samples[edit.sample_id]
             edit.sha256, edit.length = hashlib.sha256(png).hexdigest(), len(png)
             metadata = to_dict(edit) | {"instruction": sample.instruction, "source_sha256": sample.source_sha256}
-            for placed_by_index in ("shard", "offset"):
-                del metadata[placed_by_index]
-            text = json.dumps(metadata, ensure_ascii=False).encode()
-            edit.shard, edit.offset = self._shards.append(sample.key, png, text)
+            del metadata["shard"], metadata["offset"]  # not known yet, and told by the place itself
+            edit.shard, edit.offset = self._shards.append(sample.key, png, seal(metadata))
         self._index.append(edit)
         self._session.count(edit.state)
 
@@ -165,7 +115,7 @@ class EditWriter:
 
 def _dry_run(config: Config, ranks: Ranks, run_dir: RunDir) -> None:
     plan = ensure_plan(config, run_dir)
-    tasks, kept = find_tasks(config, run_dir, plan, find_checkpoint(config.editor, download=False))
+    tasks, kept = find_edit_tasks(config, run_dir, plan, find_checkpoint(config.editor, download=False))
     logs.console().print(logs.plan_table(plan))
     shares = deal([task.sample for task in tasks], ranks.world_size)
     show_dry_run(config, config.editor, "edit", shares, len(kept))
@@ -173,15 +123,16 @@ def _dry_run(config: Config, ranks: Ranks, run_dir: RunDir) -> None:
 
 def _prepare(
     config: Config, ranks: Ranks, run_dir: RunDir, checkpoint: Checkpoint | None
-) -> tuple[list[Task], Session | None]:
+) -> tuple[list[EditTask], Session | None]:
     """Find the tasks on rank 0 and give them to all; the session is rank 0's alone."""
     session = None
 
     def find() -> list[dict[str, Any]]:
         nonlocal session
         plan = ensure_plan(config, run_dir)
-        tasks, kept = find_tasks(config, run_dir, plan, checkpoint)
-        run_dir.write_config(config.resolved)
+        take_up_stored(run_dir)
+        tasks, kept = find_edit_tasks(config, run_dir, plan, checkpoint)
+        run_dir.write_config(config.resolved, "edit")
         total, states = len(plan.samples), Counter(edit.state for edit in kept)
         if tasks:
             shares = deal([task.sample for task in tasks], ranks.world_size)
@@ -193,7 +144,7 @@ def _prepare(
         return [dataclasses.asdict(task) for task in tasks]
 
     dealt = distributed.on_rank_0(ranks, find)
-    return [Task(Sample(**task["sample"]), task["seed"], task["unit"]) for task in dealt], session
+    return [EditTask(Sample(**task["sample"]), task["seed"], task["unit"]) for task in dealt], session
 
 
 def _edit_all(
@@ -201,7 +152,7 @@ def _edit_all(
     ranks: Ranks,
     run_dir: RunDir,
     checkpoint: Checkpoint | None,
-    tasks: list[Task],
+    tasks: list[EditTask],
     session: Session | None,
 ) -> None:
     """The rounds: one image per rank, sent to rank 0 behind the next edit."""
@@ -209,7 +160,7 @@ def _edit_all(
     rounds, sync_every = len(shares[0]), config.edit.sync_every
     mine = shares[ranks.rank]
     editor = _load(config, ranks, checkpoint, session, shares)
-    dataset = open_dataset(config)
+    dataset = open_dataset(config.dataset)
     writer = session and EditWriter(run_dir, config.edit.shard_size_mib, [task.sample for task in tasks], session)
     incoming = sum(map(len, shares[1:]))
     with Gather(writer.handle if writer else None, incoming, config.distributed.timeout_s) as gather:
@@ -224,7 +175,7 @@ def _edit_all(
 
 
 def _load(
-    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None, shares: list[list[Task]]
+    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None, shares: list[list[EditTask]]
 ) -> Editor | None:
     """Construct the editor on this rank's device, or None if the rank has nothing to edit."""
     names = devices.usable_devices(config.device_ids)

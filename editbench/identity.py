@@ -13,6 +13,7 @@ from typing import Any
 from editbench.checkpoints import Checkpoint
 from editbench.config import ComponentConfig
 from editbench.errors import UserError
+from editbench.records import Sample
 
 
 def sample_seed(run_seed: int, sample_id: str) -> int:
@@ -35,9 +36,14 @@ def component_identity(component: ComponentConfig, checkpoint: Checkpoint | None
     return {"class": component.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}
 
 
-def edit_unit(source_sha256: str, instruction: str, editor: dict[str, Any], seed: int) -> str:
-    """Digest of all that decides an edited image."""
-    return _digest([source_sha256, instruction, editor, seed]).hex()
+def sample_input(sample: Sample) -> str:
+    """Digest of what a sample gives to an editor: source image and instruction."""
+    return _digest([sample.source_sha256, sample.instruction]).hex()
+
+
+def edit_unit(input_digest: str, editor: dict[str, Any], seed: int) -> str:
+    """Digest of all that decides an edited image: what `sample_input` gives, the editor, the seed."""
+    return _digest([input_digest, editor, seed]).hex()
 
 
 def judgment_unit(images_sha256: Iterable[str], prompts: Iterable[str], judge: dict[str, Any]) -> str:
@@ -53,11 +59,11 @@ def refuse_changed(
     Args:
         what: What they are, e.g. `edits`.
         count: How many.
-        before, after: Resolved configurations, of the run folder and of this start.
+        before, after: Resolved configurations, of the run folder (empty if not known) and of this start.
         under: Prefixes of the keys that can change such results.
     """
-    keys = _changed_keys(before, after, under)
-    reason = "; ".join(keys) if keys else "the dataset's content or a checkpoint's files"
+    keys = _changed_keys(before, after, under) if before else []
+    reason = "; ".join(keys) if keys else "their checkpoint's files or the dataset's content differ"
     return UserError(
         f"{count} {what} of this run were made with other settings ({reason}); "
         "give another run_name, or on_change=redo to make those anew"

@@ -54,7 +54,7 @@ def ensure_plan(config: Config, run_dir: RunDir) -> Plan:
     Raises:
         UserError: the dataset is missing or broken, or a category has no rubric.
     """
-    dataset = open_dataset(config)
+    dataset = open_dataset(config.dataset)
     made_from = {
         "dataset": {"class": config.dataset.target, "kwargs": config.dataset.kwargs, "stamp": dataset.stamp()},
         "categories": config.categories,
@@ -75,9 +75,9 @@ def ensure_plan(config: Config, run_dir: RunDir) -> Plan:
     return plan
 
 
-def open_dataset(config: Config) -> Dataset:
-    """Construct the dataset of the configuration."""
-    dataset: Dataset = component_class(config.dataset, "dataset")(**config.dataset.kwargs)
+def open_dataset(component: ComponentConfig) -> Dataset:
+    """Construct a dataset."""
+    dataset: Dataset = component_class(component, "dataset")(**component.kwargs)
     return dataset
 
 

@@ -56,6 +56,7 @@ class Edit:
         category: Its canonical category.
         state: `edited`, `edit_failed` or `invalid_output`.
         unit: Hex digest of all that decides the pixels (source, instruction, editor, seed); see `identity.py`.
+        input: Hex digest of source image and instruction alone; tells whether the edit is of the sample as planned.
         seed: Seed of the noise, from the run's seed and the sample id.
         latency_s: Seconds the edit took on its rank, reading the source included; None if it was not started.
         source_width, source_height: Size in pixels of the upright source; None if it could not be read.
@@ -70,6 +71,7 @@ class Edit:
     category: str
     state: State
     unit: str
+    input: str
     seed: int
     latency_s: float | None = None
     source_width: int | None = None
@@ -95,7 +97,7 @@ class Judgment:
         unit: Hex digest of all that decides the reply (edited image, prompts, judge); see `identity.py`.
         image_sha256: Digest of the edited image's PNG bytes that were judged.
         score: 0 to 10, or None without one; never a default.
-        reply: The raw text of the last reply; None if the judge raised.
+        reply: The raw text of the last reply; None if there was none.
         earlier_replies: Replies before it that held no score, oldest first.
         retries: How often the judge was asked again.
         latency_s: Seconds of the sample's batch divided by the samples in it, all tries included.

@@ -20,6 +20,7 @@ from rich.table import Table
 from editbench import __version__, cli, logs
 from editbench.config import Config
 from editbench.errors import UserError
+from editbench.identity import sample_input
 from editbench.records import FAILURE_STATES, Edit, Judgment, Sample, State
 from editbench.report_markdown import to_markdown
 from editbench.run_dir import RunDir, utc_now, write_atomic
@@ -99,7 +100,7 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
     state: State = "pending"
     failure: Edit | Judgment | None = None
     score = None
-    if edit is not None:
+    if edit is not None and edit.input == sample_input(sample):
         state, failure = edit.state, edit
         if edit.state == "edited" and judgment is not None and judgment.image_sha256 == edit.sha256:
             state, failure, score = judgment.state, judgment, judgment.score

@@ -6,6 +6,7 @@ The run folder is the contract between the phases and with users' scripts; the R
 import dataclasses
 import datetime
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,13 @@ import yaml
 
 from editbench.errors import UserError
 from editbench.records import Edit, Judgment, Sample, to_dict
-from editbench.shards import sample_end
+from editbench.sealed_json import seal, unseal
+from editbench.shards import sample_end, scan
+
+JUDGE_SECTIONS = ("judge", "rubrics")
+"""Sections of the configuration that phase 2 uses and phase 1 does not."""
+
+logger = logging.getLogger(__name__)
 
 Record = TypeVar("Record", Edit, Judgment)
 
@@ -86,9 +93,10 @@ class RunDir:
         """Read the resolved configuration of the last start; empty if there was none."""
         return yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
 
-    def write_config(self, resolved: dict[str, Any]) -> None:
-        """Write the resolved configuration."""
-        write_atomic(self.config, yaml.safe_dump(resolved, allow_unicode=True, sort_keys=False, width=110))
+    def write_config(self, resolved: dict[str, Any], phase: str) -> None:
+        """Write the resolved configuration; what only the other phase uses stays as that phase had it."""
+        kept = {key: v for key, v in self.read_config().items() if (key in JUDGE_SECTIONS) == (phase == "edit")}
+        write_atomic(self.config, yaml.safe_dump({**resolved, **kept}, allow_unicode=True, sort_keys=False, width=110))
 
     def read_edits(self) -> dict[str, Edit]:
         """Read the latest edit of each sample."""
@@ -136,13 +144,43 @@ class JsonLines:
 
     def append(self, record: Edit | Judgment) -> None:
         """Write one line through to the disk."""
-        self._file.write(json.dumps(to_dict(record), ensure_ascii=False).encode() + b"\n")
+        self._file.write(seal(to_dict(record)) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def take_up_stored(run_dir: RunDir) -> int:
+    """Add to the index what lies in the shards behind the last image it knows; returns how many images that is.
+
+    This is what a run killed between shard and index leaves, and, without an index, everything: so a lost index is
+    rebuilt by removing it and starting the edit phase again.
+
+    Raises:
+        UserError: a shard is damaged there.
+    """
+    committed, end = run_dir.committed_shard_end() or (0, 0)
+    names = {f.name for f in dataclasses.fields(Edit)}
+    taken = 0
+    index = JsonLines(run_dir.edits_index)
+    for path in sorted(run_dir.edits.glob("shard-*.tar")):
+        number = int(path.stem.removeprefix("shard-"))
+        if number < committed:
+            continue
+        try:
+            for stored in scan(path, end if number == committed else 0):
+                fields = {name: value for name, value in stored.metadata.items() if name in names}
+                index.append(Edit(**(fields | {"shard": number, "offset": stored.offset})))
+                taken += 1
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{error}; restore the file, or remove it to edit its images anew") from error
+    index.close()
+    if taken:
+        logger.warning("took up %d images of %s that the index did not know", taken, run_dir.edits)
+    return taken
 
 
 def read_lines(path: Path, kind: type[Record]) -> Iterator[Record]:
@@ -159,7 +197,7 @@ def read_lines(path: Path, kind: type[Record]) -> Iterator[Record]:
             if not line.endswith(b"\n"):
                 return
             try:
-                fields = json.loads(line)
+                fields = unseal(line.rstrip(b"\n"))
                 yield kind(**{name: value for name, value in fields.items() if name in names})
             except (ValueError, TypeError, AttributeError) as error:
                 raise UserError(f"{path}, line {number} is damaged ({error}); mend or remove that line") from error

@@ -3,9 +3,12 @@
 A new dataset is a class with these three methods, named by `_target_` in a YAML under `conf/dataset/`.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from editbench.records import Sample
 
 
 @dataclass(frozen=True)
@@ -63,3 +66,17 @@ class Dataset(Protocol):
     def read(self, locator: list[int]) -> Record:
         """Read one record again."""
         ...
+
+
+def read_source(dataset: Dataset, sample: Sample) -> bytes:
+    """Read the source image file of a planned sample.
+
+    Raises:
+        ValueError: it cannot be had, or is no longer the one that was planned.
+    """
+    record = dataset.read(sample.locator)
+    if record.source_error:
+        raise ValueError(record.source_error)
+    if hashlib.sha256(record.source).hexdigest() != sample.source_sha256:
+        raise ValueError("the dataset's image is no longer the planned one; start the edit phase again")
+    return record.source

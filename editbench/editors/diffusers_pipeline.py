@@ -112,6 +112,8 @@ class DiffusersEditor:
             raise UserError(
                 f"editor: {type(self._pipe).__name__} takes no {unknown[0]!r}; remove it from editor or editor.call"
             )
+        if self._call["num_inference_steps"] == 1 and self._pipe.scheduler.config.get("shift_terminal"):
+            raise UserError("editor.num_inference_steps=1: this scheduler stretches its steps (shift_terminal), give 2")
         processor = getattr(self._pipe, "image_processor", None)
         multiple = processor.config.vae_scale_factor if processor is not None else 1
         for key, value in {"height": height, "width": width}.items():

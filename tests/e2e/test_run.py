@@ -217,7 +217,7 @@ def test_a_dry_run_prints_the_plan_and_creates_nothing(bench: Path, tmp_path: Pa
     [
         ("edit", "edit.sink_every=1", "did you mean 'edit.sync_every'?"),
         ("edit", "dataset.path=missing.json", "dataset.path=missing.json: there is no such file"),
-        ("score", "limit=3", "there is no edited image to judge; run the edit phase first"),
+        ("score", "limit=3", "nothing was edited here; run the edit phase first"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_before_anything_else(

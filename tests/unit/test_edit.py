@@ -18,16 +18,17 @@ from editbench import config as configuration
 from editbench import edit as phase
 from editbench.checkpoints import Checkpoint
 from editbench.config import Config
-from editbench.edit import EditWriter, Task, edit_one, find_tasks
+from editbench.edit import EditWriter, edit_one
 from editbench.editors.fake import FakeEditor
 from editbench.errors import InvalidOutputError, UserError
-from editbench.identity import sample_seed
+from editbench.identity import sample_input, sample_seed
 from editbench.images import decode_rgb
 from editbench.plan import ensure_plan, open_dataset
 from editbench.records import Edit
-from editbench.run_dir import JsonLines, Plan, RunDir
+from editbench.run_dir import JsonLines, Plan, RunDir, take_up_stored
 from editbench.session import Session
 from editbench.shards import read_image
+from editbench.tasks import EditTask, find_edit_tasks
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理"]
 
@@ -48,17 +49,21 @@ class Run:
         fixed = [f"dataset.path={self.folder / 'bench.json'}", f"run_dir={self.folder / 'run'}"]
         return configuration.load(["editor=fake", "judge=fake", *fixed, *overrides])
 
-    def find(self, *overrides: str, checkpoint: Checkpoint | None = None) -> tuple[list[Task], list[Edit]]:
+    def find(self, *overrides: str, checkpoint: Checkpoint | None = None) -> tuple[list[EditTask], list[Edit]]:
         config = self.load(*overrides)
-        return find_tasks(config, self.run_dir, ensure_plan(config, self.run_dir), checkpoint)
+        return find_edit_tasks(config, self.run_dir, ensure_plan(config, self.run_dir), checkpoint)
 
-    def record(self, tasks: list[Task], state: str = "edited") -> None:
+    def record(self, tasks: list[EditTask], state: str = "edited") -> None:
         """Put these tasks on record as done, as a phase with this configuration would."""
         index = JsonLines(self.run_dir.edits_index)
         for task in tasks:
-            index.append(Edit(task.sample.sample_id, task.sample.category, state, task.unit, task.seed))
+            index.append(
+                Edit(
+                    task.sample.sample_id, task.sample.category, state, task.unit, sample_input(task.sample), task.seed
+                )
+            )
         index.close()
-        self.run_dir.write_config(self.config.resolved)
+        self.run_dir.write_config(self.config.resolved, "edit")
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def no_step(_done: int, _total: int) -> None:
 
 
 def edit_with(run: Run, editor: Any) -> tuple[Edit, Image.Image | None]:
-    return edit_one(editor, open_dataset(run.config), run.find()[0][0], no_step)
+    return edit_one(editor, open_dataset(run.config.dataset), run.find()[0][0], no_step)
 
 
 def test_a_good_edit_is_recorded_with_its_sizes_and_no_error(run: Run) -> None:
@@ -134,7 +139,7 @@ def test_a_source_that_cannot_be_decoded_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "bench.json").write_text(json.dumps(records), encoding="utf-8")
     run = Run(tmp_path)
     tasks, _ = run.find()
-    results = [edit_one(FakeEditor("cpu"), open_dataset(run.config), task, no_step) for task in tasks]
+    results = [edit_one(FakeEditor("cpu"), open_dataset(run.config.dataset), task, no_step) for task in tasks]
     assert [edit.state for edit, _ in results] == ["edit_failed"] * 2 + ["edited"] * 4
     assert [image is None for _, image in results] == [True] * 2 + [False] * 4
     assert "no readable image" in (results[0][0].error or "")
@@ -146,7 +151,7 @@ def test_a_source_that_changed_since_the_plan_is_not_edited(run: Run) -> None:
     task = run.find()[0][0]
     changed = json.dumps(records, ensure_ascii=False, indent=1).replace(records[0]["src_img_b64"][-12:], "A" * 12)
     (run.folder / "bench.json").write_text(changed, encoding="utf-8")
-    edit, image = edit_one(FakeEditor("cpu"), open_dataset(run.config), task, no_step)
+    edit, image = edit_one(FakeEditor("cpu"), open_dataset(run.config.dataset), task, no_step)
     assert (edit.state, image) == ("edit_failed", None)
     assert "no longer the planned one" in (edit.error or "")
 
@@ -219,18 +224,18 @@ def test_a_checkpoint_with_other_weights_makes_other_edits(run: Run) -> None:
     trained = Checkpoint(Path("a"), None, 1, "fingerprint-2", "")
     run.record(run.find(checkpoint=first)[0])
     assert run.find(checkpoint=moved)[0] == []
-    with pytest.raises(UserError, match="a checkpoint's files"):
+    with pytest.raises(UserError, match="checkpoint's files"):
         run.find(checkpoint=trained)
 
 
-def write_edits(run: Run, tasks: list[Task], fail: set[int] = frozenset()) -> None:
+def write_edits(run: Run, tasks: list[EditTask], fail: set[int] = frozenset()) -> None:
     """Edit these tasks and write them as rank 0 does; those at the given positions fail."""
     session = Session(run.run_dir, "edit", 6, Counter(), 1.0, {"name": "fake"})
     writer = EditWriter(run.run_dir, 1, [task.sample for task in tasks], session)
     with session:
         for position, task in enumerate(tasks):
             editor = Returns(RuntimeError("no")) if position in fail else FakeEditor("cpu")
-            edit, image = edit_one(editor, open_dataset(run.config), task, no_step)
+            edit, image = edit_one(editor, open_dataset(run.config.dataset), task, no_step)
             writer.handle(phase._payload(edit, image))
     writer.close()
 
@@ -255,7 +260,7 @@ def test_the_writer_puts_every_image_where_the_index_says(run: Run) -> None:
         png = read_image(run.run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
         assert png == members[f"{key}.png"]
         assert hashlib.sha256(png).hexdigest() == edit.sha256
-        source = decode_rgb(open_dataset(run.config).read(task.sample.locator).source)
+        source = decode_rgb(open_dataset(run.config.dataset).read(task.sample.locator).source)
         expected = FakeEditor("cpu").edit(source, task.sample.instruction, task.seed, no_step)
         np.testing.assert_array_equal(np.asarray(decode_rgb(png)), np.asarray(expected))
         metadata = json.loads(members[f"{key}.json"])
@@ -332,3 +337,21 @@ def test_a_run_on_the_fakes_imports_neither_diffusers_nor_transformers(tmp_path:
     )
     outcome = run_python(["-c", code], tmp_path)
     assert outcome.code == 0 and outcome.output.strip().splitlines()[-1] == "[]", outcome.tail
+
+
+def test_a_lost_index_is_rebuilt_from_the_shards(run: Run) -> None:
+    write_edits(run, run.find()[0])
+    before = run.run_dir.read_edits()
+    run.run_dir.edits_index.unlink()
+    assert take_up_stored(run.run_dir) == len(before)
+    assert run.run_dir.read_edits() == before
+    assert take_up_stored(run.run_dir) == 0
+
+
+def test_an_image_that_the_index_does_not_know_is_taken_up_not_done_again(run: Run) -> None:
+    write_edits(run, run.find()[0])
+    before = run.run_dir.read_edits()
+    lines = run.run_dir.edits_index.read_bytes().splitlines(keepends=True)
+    run.run_dir.edits_index.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])  # killed within the last line
+    assert take_up_stored(run.run_dir) == 1
+    assert run.run_dir.read_edits() == before

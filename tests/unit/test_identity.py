@@ -15,9 +15,11 @@ from editbench.identity import (
     edit_unit,
     judgment_unit,
     refuse_changed,
+    sample_input,
     sample_key,
     sample_seed,
 )
+from editbench.records import Sample
 
 HOSTILE_IDS = [
     "../../x",
@@ -114,17 +116,22 @@ OTHER_EDIT = {
 }
 
 
+def unit_of(source_sha256, instruction, editor, seed):
+    sample = Sample(0, "a", "a-0", "physical", instruction, "a description", source_sha256, [0, 0, 0])
+    return edit_unit(sample_input(sample), editor, seed)
+
+
 def test_an_edit_unit_differs_with_each_ingredient_and_every_mixture_of_them():
     units = set()
     for choice in itertools.product([False, True], repeat=len(EDIT)):
-        units.add(edit_unit(**{k: (OTHER_EDIT if c else EDIT)[k] for k, c in zip(EDIT, choice, strict=True)}))
+        units.add(unit_of(**{k: (OTHER_EDIT if c else EDIT)[k] for k, c in zip(EDIT, choice, strict=True)}))
     assert len(units) == 2 ** len(EDIT)
     assert all(len(unit) == 64 for unit in units)
 
 
 def test_the_order_of_arguments_in_a_yaml_does_not_count():
     shuffled = {"checkpoint": "f", "kwargs": {"size": [1, 2], "steps": 50}, "class": "X"}
-    assert edit_unit(**EDIT) == edit_unit(**EDIT | {"editor": shuffled})
+    assert unit_of(**EDIT) == unit_of(**EDIT | {"editor": shuffled})
 
 
 def test_a_judgment_unit_differs_with_images_prompts_judge_and_their_order():
@@ -186,8 +193,15 @@ def test_a_refusal_names_the_keys_that_differ_their_values_and_the_choices():
 
 def test_a_refusal_without_a_changed_key_names_the_content():
     message = str(refuse_changed("judgments", 1, BEFORE, BEFORE | {"log_level": "DEBUG"}, ("editor.", "seed")))
-    assert "(the dataset's content or a checkpoint's files)" in message
+    assert "(their checkpoint's files or the dataset's content differ)" in message
 
 
 def test_a_refusal_can_be_made_without_an_earlier_configuration():
-    assert "seed: None -> 1" in str(refuse_changed("edits", 1, {}, {"seed": 1}, ("seed",)))
+    message = str(refuse_changed("edits", 1, {}, {"seed": 1}, ("seed",)))
+    assert "seed" not in message
+    assert "on_change=redo" in message
+
+
+def test_a_whole_number_is_the_same_setting_written_with_or_without_a_point():
+    assert judgment_unit([], [], {"scale": 4}) == judgment_unit([], [], {"scale": 4.0})
+    assert judgment_unit([], [], {"scale": 4}) != judgment_unit([], [], {"scale": 4.5})

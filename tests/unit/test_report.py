@@ -8,6 +8,7 @@ from rich.console import Console
 from running import CHECKOUT, run_python
 
 from editbench.errors import UserError
+from editbench.identity import sample_input
 from editbench.records import Edit, Judgment, Sample
 from editbench.report import build_report, score_table, write_report
 from editbench.report_markdown import text, to_markdown
@@ -42,7 +43,7 @@ class Run:
 
     def _edit(self, sample, state, **fields):
         lines = JsonLines(self.dir.edits_index)
-        lines.append(Edit(sample.sample_id, sample.category, state, "unit", 1, **fields))
+        lines.append(Edit(sample.sample_id, sample.category, state, "unit", sample_input(sample), 1, **fields))
         lines.close()
 
     def judged(self, sample, state="scored", score=None, judge="tiny", image_sha256="1" * 64, **fields):
@@ -330,7 +331,7 @@ def test_real_models_need_no_note(run):
 def test_the_configuration_of_the_run_is_in_the_report(run):
     run.sample("a")
     run.plan()
-    run.dir.write_config({"seed": 42, "editor": {"negative_prompt": " "}})
+    run.dir.write_config({"seed": 42, "editor": {"negative_prompt": " "}}, "edit")
     assert run.report()["config"] == {"seed": 42, "editor": {"negative_prompt": " "}}
 
 
@@ -446,7 +447,9 @@ def test_markdown_lists_the_first_50_failed_samples(run, failed, shown, more):
     lines = JsonLines(run.dir.edits_index)
     for i in range(failed):
         sample = run.sample(f"s{i:03d}")
-        lines.append(Edit(sample.sample_id, "physical", "edit_failed", "u", 1, error_type="E", error="x"))
+        lines.append(
+            Edit(sample.sample_id, "physical", "edit_failed", "u", sample_input(sample), 1, error_type="E", error="x")
+        )
     lines.close()
     run.plan()
     markdown = to_markdown(run.report())
@@ -469,7 +472,7 @@ def test_a_full_benchmark_of_270_samples(run):
     for category, size in sizes.items():
         for i in range(size):
             sample = run.sample(f"{category}-{i}", category)
-            edits.append(Edit(sample.sample_id, category, "edited", "u", 1, sha256="1" * 64))
+            edits.append(Edit(sample.sample_id, category, "edited", "u", sample_input(sample), 1, sha256="1" * 64))
             judgments.append(Judgment(sample.sample_id, category, "scored", "u", "1" * 64, score=i % 11))
     edits.close()
     judgments.close()

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from editbench import run_dir as run_dir_module
 from editbench.errors import UserError
-from editbench.records import Edit, Judgment, Sample
+from editbench.records import Edit, Judgment, Sample, to_dict
 from editbench.run_dir import JsonLines, Plan, RunDir, read_json, read_lines, utc_now, write_atomic
+from editbench.sealed_json import seal
 
 
 def sample(index=0, sample_id="00000_物理", instruction="Add a hat"):
@@ -19,7 +20,17 @@ def sample(index=0, sample_id="00000_物理", instruction="Add a hat"):
 
 
 def edit(sample_id, **fields):
-    return Edit(**{"sample_id": sample_id, "category": "physical", "state": "edited", "unit": "u", "seed": 1, **fields})
+    return Edit(
+        **{
+            "sample_id": sample_id,
+            "category": "physical",
+            "state": "edited",
+            "unit": "u",
+            "input": "i",
+            "seed": 1,
+            **fields,
+        }
+    )
 
 
 def image_at(sample_id, shard, offset, length):
@@ -117,7 +128,7 @@ def test_a_plan_is_readable_json_with_one_sample_a_line_as_people_wrote_it(run):
 
 def test_the_configuration_round_trips_and_stays_readable(run):
     resolved = {"run_name": "猫", "editor": {"negative_prompt": " ", "height": None, "true_cfg_scale": 4.0}, "x": "yes"}
-    run.write_config(resolved)
+    run.write_config(resolved, "edit")
     assert run.read_config() == resolved
     assert "猫" in run.config.read_text(encoding="utf-8")
     assert yaml.safe_load(run.config.read_bytes()) == resolved
@@ -192,9 +203,7 @@ def test_a_record_is_on_the_disk_once_append_returns(run):
 
 
 def test_fields_of_a_later_version_are_left_out(run):
-    run.edits_index.write_text(
-        '{"sample_id": "a", "category": "c", "state": "edited", "unit": "u", "seed": 1, "new": 2}\n'
-    )
+    run.edits_index.write_bytes(seal(to_dict(edit("a")) | {"new": 2}) + b"\n")
     assert list(run.read_edits()) == ["a"]
 
 
@@ -272,3 +281,11 @@ def test_paths_are_as_documented(tmp_path):
         for path in (run.config, run.plan, run.status, run.edits_index, run.judgments_of("tiny"), run.logs)
     }
     assert found == {"config.yaml", "plan.json", "status.json", "edits/index.jsonl", "judgments/tiny.jsonl", "logs"}
+
+
+def test_each_phase_keeps_the_other_s_part_of_the_configuration(run):
+    run.write_config({"seed": 1, "editor": {"name": "a"}, "judge": {"name": "x"}, "rubrics": {}}, "edit")
+    run.write_config({"seed": 2, "editor": {"name": "b"}, "judge": {"name": "y"}, "rubrics": {"p": 1}}, "score")
+    assert run.read_config() == {"seed": 1, "editor": {"name": "a"}, "judge": {"name": "y"}, "rubrics": {"p": 1}}
+    run.write_config({"seed": 3, "editor": {"name": "c"}, "judge": {"name": "z"}, "rubrics": {}}, "edit")
+    assert run.read_config() == {"seed": 3, "editor": {"name": "c"}, "judge": {"name": "y"}, "rubrics": {"p": 1}}

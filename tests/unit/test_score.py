@@ -15,15 +15,19 @@ from editbench import config as configuration
 from editbench import score as phase
 from editbench.config import Config
 from editbench.errors import UserError
+from editbench.identity import sample_input
 from editbench.images import decode_rgb, encode_png
 from editbench.judges import Request
 from editbench.judges.fake import FakeJudge
+from editbench.judging import BatchJudge, ask
 from editbench.plan import ensure_plan, open_dataset
 from editbench.records import Edit, Judgment, Sample
+from editbench.rubrics import RETRY_PROMPT, render
 from editbench.run_dir import JsonLines, Plan, RunDir
-from editbench.score import RETRY_PROMPT, BatchJudge, JudgmentWriter, Task, ask, cut_batches, find_tasks, render
+from editbench.score import JudgmentWriter
 from editbench.session import Session
 from editbench.shards import ShardWriter
+from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理", "环境", "social"]
 SIZES = [(40, 30), (20, 50), (64, 64)]
@@ -42,7 +46,7 @@ class Run:
         config = self.load()
         self.run_dir = RunDir(config.run_dir)
         self.run_dir.create()
-        self.run_dir.write_config(config.resolved)
+        self.run_dir.write_config(config.resolved, "score")
         self.plan: Plan = ensure_plan(config, self.run_dir)
         self.edit(range(len(CATEGORIES)))
 
@@ -62,21 +66,24 @@ class Run:
             shard, offset = shards.append(sample.key, png, b"{}")
             placed = {"shard": shard, "offset": offset, "length": len(png), "sha256": sha256}
             size = {"width": picture.width, "height": picture.height}
-            index.append(Edit(sample.sample_id, sample.category, "edited", "unit", 0, **size, **placed))
+            index.append(
+                Edit(sample.sample_id, sample.category, "edited", "unit", sample_input(sample), 0, **size, **placed)
+            )
         shards.close()
         index.close()
 
     def fail(self, i: int) -> None:
         sample = self.plan.samples[i]
         index = JsonLines(self.run_dir.edits_index)
-        index.append(Edit(sample.sample_id, sample.category, "edit_failed", "unit", 0, error_type="E", error="no"))
+        failure = {"error_type": "E", "error": "no"}
+        index.append(Edit(sample.sample_id, sample.category, "edit_failed", "unit", sample_input(sample), 0, **failure))
         index.close()
 
-    def find(self, *overrides: str) -> tuple[list[Task], list[Judgment]]:
+    def find(self, *overrides: str) -> tuple[list[JudgeTask], list[Judgment]]:
         config = self.load(*overrides)
-        return find_tasks(config, self.run_dir, ensure_plan(config, self.run_dir), None)
+        return find_judge_tasks(config, self.run_dir, ensure_plan(config, self.run_dir), None)
 
-    def record(self, tasks: Sequence[Task], state: str = "scored") -> None:
+    def record(self, tasks: Sequence[JudgeTask], state: str = "scored") -> None:
         judgments = JsonLines(self.run_dir.judgments_of("fake"))
         for task in tasks:
             score = 5.5 if state == "scored" else None
@@ -87,7 +94,7 @@ class Run:
     def judge(self, judge: Any, *overrides: str) -> list[Judgment]:
         """Judge all samples as one batch."""
         config = self.load(*overrides)
-        return BatchJudge(judge, open_dataset(config), config, self.run_dir).judge(self.find(*overrides)[0])
+        return BatchJudge(judge, open_dataset(config.dataset), config, self.run_dir).judge(self.find(*overrides)[0])
 
 
 @pytest.fixture
@@ -266,7 +273,7 @@ def test_comparing_with_the_original_shows_the_source_first(run: Run) -> None:
     config = run.load()
     for index, (request, sample) in enumerate(zip(judge.batches[0], run.plan.samples, strict=True)):
         source, edited = request.images
-        record = open_dataset(config).read(sample.locator)
+        record = open_dataset(config.dataset).read(sample.locator)
         assert source.tobytes() == decode_rgb(record.source).tobytes() == make_picture(index).tobytes()
         assert edited.tobytes() == edited_picture(index).tobytes()
         assert request.user == render(config.rubrics[sample.category].user_template_with_source, sample)
@@ -277,7 +284,11 @@ def test_only_edited_samples_are_judged(run: Run) -> None:
     run.fail(5)
     tasks, _ = run.find()
     assert [task.sample.index for task in tasks] == [0, 1, 3, 4, 6, 7]
-    assert [task.position for task in tasks] == [0, 1, 2, 3, 4, 5]
+
+
+def test_edits_of_other_instructions_than_the_planned_ones_are_not_judged(run: Run) -> None:
+    assert len(run.find()[0]) == 8
+    assert run.find("dataset.language=zh") == ([], [])
 
 
 def test_only_what_has_no_judgment_is_missing_afterwards(run: Run) -> None:
@@ -329,7 +340,6 @@ def test_other_settings_are_refused_by_the_names_of_their_keys_or_redone(run: Ru
         ("judge.compare_with_original=true", list(range(8))),
         ("judge.latency_s=0.1", list(range(8))),
         ("judge.max_retries=2", list(range(8))),
-        ("dataset.language=zh", list(range(8))),
         ("judge.batch_size=2", []),
         ("judge.devices_per_replica=2", []),
         ("judge.max_concurrent_loads=1", []),

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from editbench.errors import UserError
-from editbench.shards import BLOCK, ShardWriter, read_image, sample_end, shard_name
+from editbench.sealed_json import seal
+from editbench.shards import BLOCK, ShardWriter, read_image, sample_end, scan, shard_name
 
 MIB = 2**20
 
@@ -208,3 +209,71 @@ def test_shard_names_sort_as_their_numbers():
     names = [shard_name(number) for number in (0, 1, 9, 10, 99_999)]
     assert names == sorted(names)
     assert names[0] == "shard-00000.tar"
+
+
+def stored(folder, numbers):
+    writer = ShardWriter(folder, MIB)
+    for number in numbers:
+        sealed = seal({"n": number, "sha256": hashlib.sha256(png(number)).hexdigest()})
+        writer.append(f"key{number}", png(number), sealed)
+    writer.close()
+    return folder / "shard-00000.tar"
+
+
+def found(path, start=0):
+    return [(sample.key, sample.metadata["n"], sample.png, sample.offset) for sample in scan(path, start)]
+
+
+def test_a_scan_finds_every_sample_and_its_place(tmp_path):
+    path = stored(tmp_path, [1, 2, 3])
+    samples = found(path)
+    assert [(key, n, content) for key, n, content, _ in samples] == [(f"key{n}", n, png(n)) for n in (1, 2, 3)]
+    whole = path.read_bytes()
+    assert all(whole[offset : offset + 700] == png(n) for _, n, _, offset in samples)
+    assert found(path, sample_end(samples[0][3], 700)) == samples[1:]
+
+
+def test_a_shard_torn_at_any_byte_gives_its_whole_samples(tmp_path):
+    path = stored(tmp_path, [1, 2])
+    samples, whole = found(path), path.read_bytes()
+    ends = [sample_end(offset, 700) for *_, offset in samples]
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        assert found(path) == samples[: sum(end <= size for end in ends)]
+
+
+def test_a_flipped_byte_anywhere_never_gives_other_data(tmp_path):
+    path = stored(tmp_path, [1, 2])
+    samples, whole = found(path), path.read_bytes()
+    end = sample_end(samples[-1][3], 700)
+    for at in range(end):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
+        kept = []
+        try:
+            for sample in scan(path):
+                kept.append((sample.key, sample.metadata["n"], sample.png, sample.offset))
+        except ValueError:
+            pass
+        else:
+            assert len(kept) < len(samples) or kept == samples, at
+        assert kept == samples[: len(kept)], at
+
+
+@pytest.mark.parametrize("name", ["/etc/x.json", "../x.json", "a/b.json", "a.b.json", "x.txt", "x.json\n"])
+def test_members_with_paths_or_other_names_are_refused(tmp_path, name):
+    path = tmp_path / "shard-00000.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo(name), None)
+    with pytest.raises(ValueError, match="is none that editbench writes; refused"):
+        list(scan(path))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_links_devices_and_folders_are_refused(tmp_path, kind):
+    path = tmp_path / "shard-00000.tar"
+    info = tarfile.TarInfo("a.json")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(info)
+    with pytest.raises(ValueError, match="is none that editbench writes; refused"):
+        list(scan(path))
