@@ -11,6 +11,7 @@ NOTE_FILE = "editbench_note.txt"
 """A checkpoint may carry one sentence that every report on it repeats."""
 
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model"]
+_PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
 _MAX_HEADER_BYTES = 100 * 2**20
 _SAMPLES = 64
 _SAMPLE_BYTES = 4096
@@ -36,13 +37,14 @@ class Checkpoint:
     note: str
 
 
-def find(checkpoint: str, revision: str | None, download: bool) -> Checkpoint | None:
+def find(checkpoint: str, revision: str | None, download: bool, allow_pickle: bool = False) -> Checkpoint | None:
     """Find a checkpoint: a folder, or a hub id in the hub's local cache.
 
     Args:
         checkpoint: Path of a folder, or a hub id such as `Qwen/Qwen-Image-Edit`.
         revision: Branch, tag or commit on the hub; None: its main branch. Not for folders.
         download: Whether to fetch from the hub what the cache lacks.
+        allow_pickle: Whether weights may be pickles (.bin, .pt, .ckpt), which run code when they are loaded.
 
     Returns:
         None if it is not there and `download` is False.
@@ -52,7 +54,7 @@ def find(checkpoint: str, revision: str | None, download: bool) -> Checkpoint | 
     """
     path = Path(checkpoint).expanduser()
     if checkpoint and path.is_dir():
-        return _describe(path, None)
+        return _describe(path, None, allow_pickle)
     if checkpoint.count("/") != 1 or checkpoint.startswith((".", "/", "~")):
         hint = "; build it with: python scripts/make_tiny_checkpoints.py" if "checkpoints/tiny" in checkpoint else ""
         raise UserError(f"checkpoint {checkpoint}: there is no such folder{hint}")
@@ -60,7 +62,12 @@ def find(checkpoint: str, revision: str | None, download: bool) -> Checkpoint | 
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(checkpoint, revision=revision, allow_patterns=_WANTED, local_files_only=not download)
+        found = snapshot_download(
+            checkpoint,
+            revision=revision,
+            allow_patterns=_WANTED + _PICKLES * allow_pickle,
+            local_files_only=not download,
+        )
     except LocalEntryNotFoundError as error:
         if not download:
             return None
@@ -70,19 +77,23 @@ def find(checkpoint: str, revision: str | None, download: bool) -> Checkpoint | 
     except Exception as error:  # the hub's client raises a family of HTTP and file errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"checkpoint {checkpoint}: cannot be downloaded ({reason})") from error
-    return _describe(Path(found), Path(found).name)
+    return _describe(Path(found), Path(found).name, allow_pickle)
 
 
-def _describe(path: Path, revision: str | None) -> Checkpoint:
-    files = sorted({file for pattern in _WANTED for file in path.rglob(pattern) if file.is_file()})
+def _describe(path: Path, revision: str | None, allow_pickle: bool) -> Checkpoint:
+    patterns = _WANTED + _PICKLES * allow_pickle
+    files = sorted({file for pattern in patterns for file in path.rglob(pattern) if file.is_file()})
     files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
-    weights = [file for file in files if file.suffix == ".safetensors"]
+    weights = [file for file in files if f"*{file.suffix}" in ("*.safetensors", *_PICKLES)]
     if not weights:
-        raise UserError(f"checkpoint {path}: holds no .safetensors file; convert it, pickled weights are not loaded")
+        raise UserError(
+            f"checkpoint {path}: holds no .safetensors file; convert it, or set allow_pickle=true for this editor or "
+            "judge if you trust its makers: pickled weights run code when they are loaded"
+        )
     digest = hashlib.sha256()
     for file in files:
         digest.update(json.dumps([file.relative_to(path).as_posix(), file.stat().st_size]).encode())
-        digest.update(_sampled(file) if file.suffix == ".safetensors" else file.read_bytes())
+        digest.update(_sampled(file) if file in weights else file.read_bytes())
     note = path / NOTE_FILE
     return Checkpoint(
         path=path,
@@ -96,7 +107,8 @@ def _describe(path: Path, revision: str | None) -> Checkpoint:
 def _sampled(file: Path) -> bytes:
     """A safetensors file's JSON header, and a few KiB at evenly spaced places of its tensors.
 
-    The header alone (names, types, shapes) is the same for every checkpoint of a training run.
+    The header alone (names, types, shapes) is the same for every checkpoint of a training run. Of a pickle, which has
+    no such header, what stands in its place.
     """
     size = file.stat().st_size
     with file.open("rb") as opened:

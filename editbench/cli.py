@@ -1,6 +1,7 @@
 """What the commands share: their command line, and what a user sees when something is wrong."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from editbench.errors import UserError
 
 EXIT_USER_ERROR = 2
 _SECONDS_FOR_LOCAL_RANK_0 = 10
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +40,24 @@ def run(main: Callable[[Config], None], description: str | None, uses_components
         if uses_components:
             configuration.check_components(config)
         main(config)
-    except UserError as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+            raise
         if os.environ.get("LOCAL_RANK", "0") != "0":
             # Every rank finds the same mistake. torchrun ends all when the first one exits: let that be the
             # one that says it.
             time.sleep(_SECONDS_FOR_LOCAL_RANK_0)
         else:
             logger.debug("", exc_info=error)
-            print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"error: {_sentence(error)}", file=sys.stderr, flush=True)  # noqa: T201
         sys.exit(EXIT_USER_ERROR)
+
+
+def _sentence(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f" at {error.filename}" if error.filename else ""
+    return f"{error.strerror}{where}; make room and start again, nothing that was written is lost"
 
 
 def _epilog() -> str:

@@ -26,6 +26,11 @@ from editbench.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONF_DIR = CHECKOUT / "conf"
+
+REDACTED = "<redacted>"
+"""Stands in files and reports in place of a secret."""
+
+_SECRET_KEY = re.compile(r"(?i)(^|_)(token|secret|password|passwd|api_?key|credentials?)$")
 _CHOICES = ("dataset", "editor", "judge", "experiment", "hydra.searchpath")
 
 
@@ -39,6 +44,22 @@ class EditConfig:
     """Ranks of a node that load the editor at the same time; auto: as many as host memory takes."""
     shard_size_mib: int = 256
     """A shard is closed when it has grown past this size, in MiB."""
+
+
+@dataclass
+class SourceConfig:
+    """What is accepted from a dataset; a sample beyond it fails alone."""
+
+    max_megapixels: float = 100.0
+    """Largest source image, in millions of pixels; checked before it is decoded."""
+    max_mib: float = 100.0
+    """Largest source image file, in MiB."""
+    formats: list[str] = field(
+        default_factory=lambda: ["PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"]
+    )
+    """Formats of source image files, by Pillow's names."""
+    max_instruction_chars: int = 10_000
+    """Longest instruction, in characters."""
 
 
 @dataclass
@@ -107,6 +128,7 @@ class Schema:
     dry_run: bool = False
     log_level: str = "INFO"
     device_ids: Any = None
+    source: SourceConfig = field(default_factory=SourceConfig)
     edit: EditConfig = field(default_factory=EditConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     dataset: Any = MISSING
@@ -140,6 +162,7 @@ class Config:
     """What rank 0 shows on the console; the log files hold everything."""
     device_ids: list[int] | None
     """CUDA device of each local rank, as visible to the process; None: local rank r has device r."""
+    source: SourceConfig
     edit: EditConfig
     distributed: DistributedConfig
     dataset: ComponentConfig
@@ -147,7 +170,7 @@ class Config:
     judge: JudgeConfig
     rubrics: dict[str, RubricConfig]
     resolved: dict[str, Any]
-    """The whole configuration as plain data, for config.yaml and the report."""
+    """The whole configuration as plain data without secrets, for config.yaml and the report."""
 
 
 def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
@@ -294,6 +317,7 @@ def _check(resolved: dict[str, Any]) -> Config:
         **{
             **{f.name: resolved[f.name] for f in dataclasses.fields(Schema)},
             "run_dir": Path(resolved["run_dir"]).expanduser(),
+            "source": SourceConfig(**resolved["source"]),
             "edit": EditConfig(**resolved["edit"]),
             "distributed": DistributedConfig(**resolved["distributed"]),
             "dataset": _component(resolved, "dataset"),
@@ -301,7 +325,7 @@ def _check(resolved: dict[str, Any]) -> Config:
             "judge": _judge(resolved),
             "rubrics": {name: RubricConfig(**rubric) for name, rubric in resolved["rubrics"].items()},
         },
-        resolved=resolved,
+        resolved=redact(resolved),
     )
     _require(_is_name(config.run_name), "run_name", config.run_name, "letters, digits, . _ - (not . at the start)")
     _require(0 <= config.max_failed <= 1, "max_failed", config.max_failed, "a fraction from 0 to 1")
@@ -332,7 +356,10 @@ def _check(resolved: dict[str, Any]) -> Config:
         config.judge.compare_with_original,
         "true or false",
     )
+    for key, number in dataclasses.asdict(config.source).items():
+        _require(bool(number) if key == "formats" else number > 0, f"source.{key}", number, "more than none")
     _check_guidance(editor)
+    _check_trust(config)
     return config
 
 
@@ -361,6 +388,26 @@ def _check_guidance(editor: ComponentConfig) -> None:
             f"editor.true_cfg_scale={scale} has no effect without editor.negative_prompt; "
             'set it to " ", or the scale to 1'
         )
+
+
+def _check_trust(config: Config) -> None:
+    """Code from a hub repository runs with the user's rights, so it must not change under a name."""
+    for group in ("editor", "judge"):
+        kwargs = getattr(config, group).kwargs
+        if kwargs.get("trust_remote_code") and not re.fullmatch("[0-9a-f]{40}", str(kwargs.get("revision"))):
+            raise UserError(
+                f"{group}.trust_remote_code=true runs code from the checkpoint; pin it with {group}.revision=<commit "
+                "of 40 hex digits>"
+            )
+
+
+def redact(value: Any, key: str = "") -> Any:
+    """Copy plain data with everything replaced that looks like a secret by its key."""
+    if isinstance(value, dict):
+        return {name: redact(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [redact(item, key) for item in value]
+    return REDACTED if isinstance(value, str) and value and _SECRET_KEY.search(key) else value
 
 
 def _auto_or_count(key: str, value: Any) -> None:

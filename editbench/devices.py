@@ -146,6 +146,13 @@ def empty_cache() -> None:
         torch.cuda.empty_cache()
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether an error has left the process's CUDA context unusable; running out of memory does not."""
+    import torch
+
+    return isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
+
+
 def available_host_memory() -> int:
     """Bytes of host memory that can be had: what is free, or what the cgroup (a Slurm job, a container) leaves."""
     import psutil

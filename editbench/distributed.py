@@ -24,6 +24,9 @@ from editbench.errors import UserError
 
 Item = TypeVar("Item")
 
+_NO_MORE = -1
+"""Sent in place of a payload's length by a rank that has nothing more to send."""
+
 _PEER_LOST = re.compile("Connection (closed by|reset by) peer|Broken pipe|Connection refused")
 
 
@@ -66,9 +69,33 @@ def process_group(ranks: Ranks, settings: DistributedConfig) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def barrier() -> None:
-    """Wait until all ranks are here: the batch synchronization point."""
+def barrier(timeout_s: int, stopping: bool = False) -> bool:
+    """Wait until all ranks are here: the batch synchronization point.
+
+    Args:
+        timeout_s: Seconds to wait before the job fails.
+        stopping: Whether this rank wants the job to stop.
+
+    Returns:
+        Whether any rank wants the job to stop.
+
+    Raises:
+        UserError: ranks did not come in time; rank 0's sentence names them.
+    """
+    try:
+        dist.monitored_barrier(timeout=datetime.timedelta(seconds=timeout_s), wait_all_ranks=True)
+    except RuntimeError as error:
+        late = re.search(r"Ranks? ([\d, ]+) failed to pass monitoredBarrier", str(error))
+        if late is None:
+            raise
+        raise UserError(
+            f"rank {late.group(1).strip()} did not reach the end of the round within distributed.timeout_s="
+            f"{timeout_s}; see its file under logs/, or give more time"
+        ) from error
+    flag = torch.tensor([int(stopping)])
     dist.barrier()
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag)
 
 
 def on_rank_0(ranks: Ranks, work: Callable[[], Any]) -> Any:
@@ -143,17 +170,17 @@ class Gather:
 
     Args:
         handle: Called on rank 0 for one payload at a time, from a thread of this class; None on the others.
-        incoming: On rank 0, how many payloads the other ranks will send in all.
         timeout_s: Seconds rank 0 waits for the next payload before the job fails.
     """
 
-    def __init__(self, handle: Callable[[bytes], None] | None, incoming: int, timeout_s: int) -> None:
+    def __init__(self, handle: Callable[[bytes], None] | None, timeout_s: int) -> None:
         self._handle = handle
+        self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._queue: queue.Queue[Callable[[], bytes] | None] = queue.Queue(maxsize=1)
         self._group: Any = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=timeout_s))
-        works = [self._send_all] + ([lambda: self._receive(handle, incoming)] if handle else [])
+        works = [self._send_all] + ([lambda: self._receive(handle)] if handle else [])
         self._threads = [threading.Thread(target=self._guard, args=(work,), daemon=True) for work in works]
 
     def __enter__(self) -> "Gather":
@@ -206,11 +233,25 @@ class Gather:
             else:
                 dist.send(torch.tensor([len(payload)], dtype=torch.int64), dst=0, group=self._group)
                 dist.send(_to_tensor(payload), dst=0, group=self._group)
+        if not self._handle:
+            dist.send(torch.tensor([_NO_MORE], dtype=torch.int64), dst=0, group=self._group)
 
-    def _receive(self, handle: Callable[[bytes], None], incoming: int) -> None:
+    def _receive(self, handle: Callable[[bytes], None]) -> None:
+        sending = set(range(1, dist.get_world_size()))
         length = torch.zeros(1, dtype=torch.int64)
-        for _ in range(incoming):
-            source = dist.recv(length, group=self._group)
+        while sending:
+            try:
+                source = dist.recv(length, group=self._group)
+            except RuntimeError as error:
+                if "Timed out" not in str(error):
+                    raise
+                raise UserError(
+                    f"nothing came from rank {', '.join(map(str, sorted(sending)))} within distributed.timeout_s="
+                    f"{self._timeout_s}; see their files under logs/, or give more time"
+                ) from error
+            if int(length) == _NO_MORE:
+                sending.remove(source)
+                continue
             payload = torch.empty(int(length), dtype=torch.uint8)
             dist.recv(payload, src=source, group=self._group)
             self._take(handle, _to_bytes(payload))

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,13 +22,14 @@ from PIL import Image
 
 from editbench import cli, devices, distributed, images, logs
 from editbench.checkpoints import Checkpoint
-from editbench.config import Config
-from editbench.datasets import Dataset, read_source
+from editbench.config import Config, SourceConfig
+from editbench.datasets import Dataset, check_instruction, read_source
 from editbench.distributed import Gather, Ranks, deal
 from editbench.editors import Editor
 from editbench.errors import InvalidOutputError
 from editbench.identity import sample_input
 from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
+from editbench.preemption import EXIT_PREEMPTED, Preemption
 from editbench.records import Edit, Sample, to_dict
 from editbench.run_dir import JsonLines, RunDir, take_up_stored
 from editbench.sealed_json import seal
@@ -54,33 +56,55 @@ def main(config: Config) -> None:
             logger.info("every planned sample is edited already")
             return
         with session or contextlib.nullcontext():
-            _edit_all(config, ranks, run_dir, checkpoint, tasks, session)
+            preempted = _edit_all(config, ranks, run_dir, checkpoint, tasks, session)
+    if preempted:
+        logger.warning("preempted: no more samples were started; the same command goes on from here")
+        sys.exit(EXIT_PREEMPTED)
 
 
 def edit_one(
-    editor: Editor, dataset: Dataset, task: EditTask, on_step: Callable[[int, int], None]
+    editor: Editor,
+    dataset: Dataset,
+    task: EditTask,
+    limits: SourceConfig,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> tuple[Edit, Image.Image | None]:
     """Edit one sample; whatever goes wrong with it is put on record and ends nothing else.
 
+    Args:
+        editor: The editor.
+        dataset: Where the source image comes from.
+        task: What is edited.
+        limits: What sources and instructions are accepted.
+        on_step: Called with (steps done, steps in all).
+
     Returns:
         The record, and the edited image if there is a valid one.
+
+    Raises:
+        Exception: a CUDA error after which this process can do nothing more on its device.
     """
     sample = task.sample
     edit = Edit(sample.sample_id, sample.category, "edited", task.unit, sample_input(sample), task.seed)
     image = None
     started = time.monotonic()
     try:
-        source = images.decode_rgb(read_source(dataset, sample))
+        check_instruction(sample.instruction, limits)
+        source = images.decode_rgb(read_source(dataset, sample), limits)
         edit.source_width, edit.source_height = source.size
-        result = editor.edit(source, sample.instruction, task.seed, on_step)
+        result = editor.edit(source, sample.instruction, task.seed, on_step or _show_nothing)
         images.check_edited(result)
         edit.width, edit.height = result.size
         image = result
     except Exception as error:
+        if devices.is_lost(error):
+            raise
         edit.state = "invalid_output" if isinstance(error, InvalidOutputError) else "edit_failed"
         edit.error_type, edit.error = type(error).__name__, str(error)
-        logger.warning("sample %s: %s: %s", logs.printable(sample.sample_id), edit.error_type, edit.error)
+        logger.warning("sample %s: %s: %s", *map(logs.printable, (sample.sample_id, edit.error_type, edit.error)))
         logger.debug("the traceback", exc_info=True)
+    if edit.state != "edited":
+        devices.empty_cache()  # outside the except clause: the exception holds on to the edit's tensors
     edit.latency_s = round(time.monotonic() - started, 4)
     return edit, image
 
@@ -129,6 +153,7 @@ def _prepare(
 
     def find() -> list[dict[str, Any]]:
         nonlocal session
+        run_dir.lock("edit")
         plan = ensure_plan(config, run_dir)
         take_up_stored(run_dir)
         tasks, kept = find_edit_tasks(config, run_dir, plan, checkpoint)
@@ -154,24 +179,26 @@ def _edit_all(
     checkpoint: Checkpoint | None,
     tasks: list[EditTask],
     session: Session | None,
-) -> None:
-    """The rounds: one image per rank, sent to rank 0 behind the next edit."""
+) -> bool:
+    """The rounds: one image per rank, sent to rank 0 behind the next edit; returns whether it was preempted."""
     shares = deal(tasks, ranks.world_size)
     rounds, sync_every = len(shares[0]), config.edit.sync_every
     mine = shares[ranks.rank]
     editor = _load(config, ranks, checkpoint, session, shares)
     dataset = open_dataset(config.dataset)
     writer = session and EditWriter(run_dir, config.edit.shard_size_mib, [task.sample for task in tasks], session)
-    incoming = sum(map(len, shares[1:]))
-    with Gather(writer.handle if writer else None, incoming, config.distributed.timeout_s) as gather:
+    timeout_s = config.distributed.timeout_s
+    with Preemption() as preemption, Gather(writer.handle if writer else None, timeout_s) as gather:
         for number in range(rounds):
-            if editor and number < len(mine):
-                edit, image = edit_one(editor, dataset, mine[number], session.step if session else _no_display)
+            if editor and number < len(mine) and not preemption.requested:
+                edit, image = edit_one(editor, dataset, mine[number], config.source, session.step if session else None)
                 gather.put(functools.partial(_payload, edit, image))
             if number == rounds - 1 or (sync_every and (number + 1) % sync_every == 0):
-                distributed.barrier()
-    if writer:
+                preemption.requested |= distributed.barrier(timeout_s, preemption.requested)
+    if writer and session:
         writer.close()
+        session.preempted = preemption.requested
+    return preemption.requested
 
 
 def _load(
@@ -196,7 +223,7 @@ def _payload(edit: Edit, image: Image.Image | None) -> bytes:
     return distributed.pack(to_dict(edit), images.encode_png(image) if image else b"")
 
 
-def _no_display(_done: int, _total: int) -> None:
+def _show_nothing(_done: int, _total: int) -> None:
     """Ranks other than 0 show no steps."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig
+from editbench.config import ComponentConfig, redact
 from editbench.errors import UserError
 from editbench.records import Sample
 
@@ -32,7 +32,7 @@ def sample_key(sample_id: str) -> str:
 
 def component_identity(component: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """What of an editor or judge decides its results: class, arguments, and the checkpoint by its fingerprint."""
-    kwargs = {key: value for key, value in component.kwargs.items() if key not in ("checkpoint", "revision")}
+    kwargs = {key: value for key, value in redact(component.kwargs).items() if key not in ("checkpoint", "revision")}
     return {"class": component.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}
 
 

@@ -8,39 +8,45 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
+from editbench.config import SourceConfig
 from editbench.errors import InvalidOutputError
 
-MAX_PIXELS = 100_000_000
-"""Larger sources are refused before they are decoded."""
+Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before anything is decoded
 
 PNG_COMPRESS_LEVEL = 4
 """zlib level of the PNGs we write: half the time of the default 6 for a few percent more bytes."""
 
 
-def decode_rgb(data: bytes) -> Image.Image:
+def decode_rgb(data: bytes, limits: SourceConfig | None = None) -> Image.Image:
     """Decode an image file to mode RGB, upright, first frame only.
 
     EXIF orientation is applied, 16-bit, 32-bit and float greys are scaled to 8 bits, transparency is laid on white.
 
     Args:
-        data: The whole file, in any format Pillow reads.
+        data: The whole file.
+        limits: What is accepted; None: all that Pillow reads.
 
     Raises:
-        ValueError: no image, truncated, or more than `MAX_PIXELS` pixels.
+        ValueError: no image, truncated, or not within the limits.
     """
     if not data:
         raise ValueError("the image has 0 bytes")
+    if limits and len(data) > limits.max_mib * 2**20:
+        raise ValueError(f"the image file has {len(data)} bytes; source.max_mib={limits.max_mib} are accepted")
     try:
-        image: Image.Image = Image.open(io.BytesIO(data))
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ValueError(f"the image has {width}x{height} pixels; at most {MAX_PIXELS:,} are read")
+        image: Image.Image = Image.open(io.BytesIO(data), formats=limits.formats if limits else None)
+        if limits and image.width * image.height > limits.max_megapixels * 1e6:
+            raise ValueError(
+                f"the image has {image.width}x{image.height} pixels; source.max_megapixels={limits.max_megapixels} "
+                "are accepted"
+            )
         image.load()
         image = ImageOps.exif_transpose(image)
     except ValueError:
         raise
     except Exception as error:  # Pillow raises many types on broken files: OSError, SyntaxError, struct.error …
-        raise ValueError(f"the {len(data)} bytes are no readable image: {error}") from error
+        accepted = f" (source.formats accepts {', '.join(limits.formats)})" if limits else ""
+        raise ValueError(f"the {len(data)} bytes are no readable image{accepted}: {error}") from error
     return _to_rgb(image)
 
 

@@ -101,6 +101,8 @@ def ask(requests: Sequence[Request], judge: Judge) -> list[str | Exception]:
             raise TypeError(f"the judge gave {[type(reply).__name__ for reply in replies]}, replies must be str")
         return list(replies)
     except Exception as error:
+        if devices.is_lost(error):
+            raise
         if len(requests) == 1:
             return [error]
         logger.warning("a batch of %d failed and is halved: %s: %s", len(requests), type(error).__name__, error)

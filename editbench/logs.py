@@ -32,6 +32,7 @@ def console() -> Console:
 def set_up(phase: str, rank: int, folder: Path | None, level: str) -> None:
     """Send the log to the console from `level` on and, if `folder` is given, all of it to a file of this rank."""
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a full disk is told once, by what needs it, not by every line of a log
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     logging.getLogger("editbench").setLevel(logging.DEBUG)

@@ -16,7 +16,7 @@ from typing import Any
 
 from editbench import checkpoints, cli, logs
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig, Config, component_class
+from editbench.config import ComponentConfig, Config, component_class, redact
 from editbench.datasets import BadRecord, Dataset, Record
 from editbench.errors import UserError
 from editbench.identity import sample_key
@@ -31,7 +31,11 @@ logger = logging.getLogger("editbench.plan")
 def main(config: Config) -> None:
     """Make the plan and fetch the checkpoints."""
     logs.set_up("plan", 0, None, config.log_level)
-    plan = ensure_plan(config, RunDir(config.run_dir))
+    run_dir = RunDir(config.run_dir)
+    if not config.dry_run:
+        run_dir.create()
+        run_dir.lock("plan")
+    plan = ensure_plan(config, run_dir)
     for component in (config.editor, config.judge):
         find_checkpoint(component, download=not config.dry_run)
     logs.console().print(logs.plan_table(plan))
@@ -56,7 +60,7 @@ def ensure_plan(config: Config, run_dir: RunDir) -> Plan:
     """
     dataset = open_dataset(config.dataset)
     made_from = {
-        "dataset": {"class": config.dataset.target, "kwargs": config.dataset.kwargs, "stamp": dataset.stamp()},
+        "dataset": {"class": config.dataset.target, "kwargs": redact(config.dataset.kwargs), "stamp": dataset.stamp()},
         "categories": config.categories,
         "limit": config.limit,
         "category_names": {name: rubric.names for name, rubric in config.rubrics.items()},
@@ -86,7 +90,8 @@ def find_checkpoint(component: ComponentConfig, download: bool) -> Checkpoint | 
     name = component.kwargs.get("checkpoint")
     if not isinstance(name, str):
         return None
-    return checkpoints.find(name, component.kwargs.get("revision"), download)
+    allow_pickle = bool(component.kwargs.get("allow_pickle"))
+    return checkpoints.find(name, component.kwargs.get("revision"), download, allow_pickle)
 
 
 def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | None, **placement: Any) -> Any:

@@ -4,11 +4,11 @@ import signal
 from types import FrameType
 
 EXIT_PREEMPTED = 75
-"""Exit code of a preempted worker (EX_TEMPFAIL: start again later)."""
+"""Exit code of a preempted worker (EX_TEMPFAIL in sysexits.h: try again later)."""
 
 
 class Preemption:
-    """Notes the signals instead of dying of them.
+    """Takes note of the signals instead of dying of them, while it is entered.
 
     Attributes:
         requested: Whether one has come.
@@ -16,8 +16,14 @@ class Preemption:
 
     def __init__(self) -> None:
         self.requested = False
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._note)
+
+    def __enter__(self) -> "Preemption":
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True

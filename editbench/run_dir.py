@@ -5,9 +5,11 @@ The run folder is the contract between the phases and with users' scripts; the R
 
 import dataclasses
 import datetime
+import fcntl
 import json
 import logging
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,6 +73,28 @@ class RunDir:
             return self.logs
         except OSError as error:
             raise UserError(f"run_dir={self.root}: cannot be made ({error.strerror}); choose another") from error
+
+    def lock(self, phase: str) -> None:
+        """Hold the run folder until this process ends, however it ends.
+
+        Raises:
+            UserError: another process holds it; says which.
+        """
+        self._lock = (self.root / ".lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.seek(0)
+            raise UserError(
+                f"{self.root} is in use by {self._lock.read().strip() or 'another process'}; wait until it has ended, "
+                "or give another run_name"
+            ) from error
+        except OSError as error:  # file systems without locks
+            logger.warning("%s cannot be locked (%s); do not start two phases on it at once", self.root, error.strerror)
+        job = f", Slurm job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+        self._lock.truncate(0)
+        self._lock.write(f"phase {phase}, process {os.getpid()} on {platform.node()}{job}, since {utc_now()}\n")
+        self._lock.flush()
 
     def judgments_of(self, judge: str) -> Path:
         """File with the judgments of the judge of this name."""

@@ -14,6 +14,7 @@ import functools
 import json
 import logging
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,11 +22,12 @@ from typing import Any
 
 from editbench import cli, devices, distributed, logs
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig, Config
+from editbench.config import REDACTED, ComponentConfig, Config
 from editbench.distributed import Gather, Ranks, deal
 from editbench.errors import UserError
 from editbench.judging import BatchJudge
 from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
+from editbench.preemption import EXIT_PREEMPTED, Preemption
 from editbench.records import Edit, Judgment, Sample, to_dict
 from editbench.run_dir import JsonLines, RunDir
 from editbench.session import Session, component_facts
@@ -50,7 +52,10 @@ def main(config: Config) -> None:
             logger.info("every edited sample is judged already")
             return
         with session or contextlib.nullcontext():
-            _judge_all(config, ranks, run_dir, checkpoint, tasks, kept, session)
+            preempted = _judge_all(config, ranks, run_dir, checkpoint, tasks, kept, session)
+    if preempted:
+        logger.warning("preempted: no more batches were started; the same command goes on from here")
+        sys.exit(EXIT_PREEMPTED)
 
 
 class JudgmentWriter:
@@ -87,6 +92,7 @@ def _prepare(
 
     def find() -> list[dict[str, Any]]:
         nonlocal session, kept
+        run_dir.lock("score")
         plan = run_dir.read_plan()
         if plan is None or not run_dir.edits_index.exists():
             raise UserError(f"{run_dir.root}: nothing was edited here; run the edit phase first, or give its run_name")
@@ -115,8 +121,8 @@ def _judge_all(
     tasks: list[JudgeTask],
     kept: list[Judgment],
     session: Session | None,
-) -> None:
-    """Place the replicas, deal the batches to them, and send the judgments to rank 0."""
+) -> bool:
+    """Place the replicas, deal the batches to them, and send the judgments to rank 0; returns whether preempted."""
     placed, batch_size = _place(config, ranks, checkpoint)
     batches = cut_batches(tasks, batch_size)
     active = [rank for rank, replica in enumerate(placed) if replica][: len(batches)]
@@ -133,14 +139,19 @@ def _judge_all(
         shown = [[task.sample for batch in shares.get(rank, []) for task in batch] for rank in range(len(placed))]
         logs.console().print(logs.assignment_table(shown, f"to score in batches of {batch_size}"))
         writer = JudgmentWriter(run_dir, config.judge.name, kept, session)
-    incoming = sum(len(share) for rank, share in shares.items() if rank != 0)
-    with Gather(writer.handle if writer else None, incoming, config.distributed.timeout_s) as gather:
+    timeout_s = config.distributed.timeout_s
+    with Preemption() as preemption, Gather(writer.handle if writer else None, timeout_s) as gather:
         if judge:
-            batch_judge = BatchJudge(judge, open_dataset(_planned_dataset(run_dir)), config, run_dir)
+            batch_judge = BatchJudge(judge, open_dataset(_planned_dataset(run_dir, config)), config, run_dir)
             for batch in shares[ranks.rank]:
+                if preemption.requested:
+                    break
                 gather.put(functools.partial(_payload, batch_judge.judge(batch)))
-    if writer:
+    preempted = distributed.barrier(timeout_s, preemption.requested)
+    if writer and session:
         writer.close()
+        session.preempted = preempted
+    return preempted
 
 
 def _place(config: Config, ranks: Ranks, checkpoint: Checkpoint | None) -> tuple[list[list[str]], int]:
@@ -166,13 +177,14 @@ def _dry_run(config: Config, ranks: Ranks, run_dir: RunDir) -> None:
     show_dry_run(config, config.judge, "score", shares, len(kept))
 
 
-def _planned_dataset(run_dir: RunDir) -> ComponentConfig:
+def _planned_dataset(run_dir: RunDir, config: Config) -> ComponentConfig:
     """The dataset that the plan was made from, whatever dataset this start's overrides name."""
     plan = run_dir.read_plan()
     if plan is None:
         raise UserError(f"{run_dir.plan} was removed while the phase was running; start it again")
     made_from = plan.made_from["dataset"]
-    return ComponentConfig(made_from["class"], "dataset", made_from["kwargs"])
+    secrets = {key: config.dataset.kwargs.get(key) for key, value in made_from["kwargs"].items() if value == REDACTED}
+    return ComponentConfig(made_from["class"], "dataset", made_from["kwargs"] | secrets)
 
 
 def _payload(judgments: list[Judgment]) -> bytes:

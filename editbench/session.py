@@ -1,6 +1,7 @@
 """The facts of one start of a phase, kept on disk while it runs: `status.json` and `sessions.json`. Rank 0 only."""
 
 import importlib.metadata
+import logging
 import platform
 import subprocess
 import time
@@ -14,6 +15,8 @@ from editbench.errors import UserError
 from editbench.logs import ProgressDisplay
 from editbench.records import FAILURE_STATES, State
 from editbench.run_dir import RunDir, utc_now
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "hydra-core", "pillow", "numpy")
 WRITE_EVERY_S = 1.0
@@ -29,6 +32,9 @@ class Session:
         states: How many of them are in which state from earlier starts.
         max_failed: The fraction of `total` that may fail; replies without a score do not count here.
         component: Which editor or judge works here, as `component_facts` gives it.
+
+    Attributes:
+        preempted: To be set when the phase ends before it is done.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Session:
         self._run_dir, self._phase, self._total = run_dir, phase, total
         self._states, self._before = Counter(states), states.total()
         self._max_failed = max_failed
+        self.preempted = False
         self._began = time.monotonic()
         self._facts: dict[str, Any] = {"phase": phase, "started": utc_now()}
         self._component = component
@@ -84,7 +91,13 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._display.stop()
-        self._write("failed" if kind else "done")
+        if kind is None:
+            self._write("preempted" if self.preempted else "done")
+            return
+        try:
+            self._write("failed")
+        except OSError as error:  # the disk is full, and that is what is being raised
+            logger.debug("the status could not be written: %s", error)
 
     def _failed(self) -> int:
         return sum(self._states[state] for state in FAILURE_STATES)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from editbench.config import SourceConfig
 from editbench.records import Sample
 
 
@@ -80,3 +81,18 @@ def read_source(dataset: Dataset, sample: Sample) -> bytes:
     if hashlib.sha256(record.source).hexdigest() != sample.source_sha256:
         raise ValueError("the dataset's image is no longer the planned one; start the edit phase again")
     return record.source
+
+
+def check_instruction(instruction: str, limits: SourceConfig) -> None:
+    """Check that an instruction can be followed.
+
+    Raises:
+        ValueError: it is empty or longer than the limit.
+    """
+    if not instruction.strip():
+        raise ValueError("the instruction is empty")
+    if len(instruction) > limits.max_instruction_chars:
+        raise ValueError(
+            f"the instruction has {len(instruction)} characters; source.max_instruction_chars="
+            f"{limits.max_instruction_chars} are accepted"
+        )

@@ -24,6 +24,8 @@ class DiffusersEditor:
         pipeline: Class name in diffusers, e.g. `QwenImageEditPipeline`.
         checkpoint: Folder with the pipeline's safetensors.
         revision: Not used here; the checkpoint is a folder already.
+        allow_pickle: Whether weights may be pickles.
+        trust_remote_code: Whether code in the checkpoint may run.
         dtype: `bfloat16`, `float16` or `float32`.
         height, width: Size of the edited image in pixels; None: the pipeline chooses by the source's shape.
         num_inference_steps: Denoising steps.
@@ -41,6 +43,8 @@ class DiffusersEditor:
         pipeline: str,
         checkpoint: str,
         revision: str | None = None,
+        allow_pickle: bool = False,
+        trust_remote_code: bool = False,
         dtype: str = "bfloat16",
         height: int | None = None,
         width: int | None = None,
@@ -58,7 +62,12 @@ class DiffusersEditor:
         diffusers.utils.logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
         cls = _pipeline_class(pipeline)
-        self._pipe = cls.from_pretrained(checkpoint, dtype=getattr(torch, dtype), use_safetensors=True)
+        self._pipe = cls.from_pretrained(
+            checkpoint,
+            dtype=getattr(torch, dtype),
+            use_safetensors=None if allow_pickle else True,
+            trust_remote_code=trust_remote_code,
+        )
         self._pipe.to(device)
         self._pipe.set_progress_bar_config(disable=True)
         self._width, self._height = width, height

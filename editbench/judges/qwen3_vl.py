@@ -19,6 +19,8 @@ class Qwen3VLJudge:
         devices: Devices of this replica, e.g. `["cuda:0"]`; the layers are spread over them if there are several.
         checkpoint: Folder with the model's safetensors and processor.
         revision: Not used here; the checkpoint is a folder already.
+        allow_pickle: Whether weights may be pickles.
+        trust_remote_code: Whether code in the checkpoint may run.
         dtype: `bfloat16`, `float16` or `float32`.
         max_new_tokens: Longest reply, in tokens.
         max_image_pixels: Larger images are scaled down to this area in pixels; None: as the processor has it.
@@ -32,6 +34,8 @@ class Qwen3VLJudge:
         devices: list[str],
         checkpoint: str,
         revision: str | None = None,
+        allow_pickle: bool = False,
+        trust_remote_code: bool = False,
         dtype: str = "bfloat16",
         max_new_tokens: int = 128,
         max_image_pixels: int | None = None,
@@ -43,14 +47,18 @@ class Qwen3VLJudge:
         if dtype not in DTYPES:
             raise UserError(f"judge.dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
         transformers_logging.disable_progress_bar()
-        self._processor = AutoProcessor.from_pretrained(checkpoint)
+        self._processor = AutoProcessor.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
         self._processor.tokenizer.padding_side = "left"
         if max_image_pixels is not None:
             size = self._processor.image_processor.size
             shortest = min(size["shortest_edge"], max_image_pixels)
             self._processor.image_processor.size = {"shortest_edge": shortest, "longest_edge": max_image_pixels}
         self._model = AutoModelForImageTextToText.from_pretrained(
-            checkpoint, dtype=getattr(torch, dtype), use_safetensors=True, **_placement(devices)
+            checkpoint,
+            dtype=getattr(torch, dtype),
+            use_safetensors=None if allow_pickle else True,
+            trust_remote_code=trust_remote_code,
+            **_placement(devices),
         ).eval()
         _refuse_offload(getattr(self._model, "hf_device_map", {}), devices)
         self._max_new_tokens = max_new_tokens

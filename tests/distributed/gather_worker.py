@@ -33,7 +33,7 @@ def deliver(counts: list[int]) -> dict[str, list[str]]:
     arrived: list[bytes] = []
     handle = arrived.append if RANKS.rank == 0 else None
     sent = [payload(RANKS.rank, number) for number in range(counts[RANKS.rank])]
-    with Gather(handle, sum(counts[1:]), TIMEOUT_S) as gather:
+    with Gather(handle, TIMEOUT_S) as gather:
         for data in sent:
             gather.put(lambda data=data: data)
     return {"sent": [digest(data) for data in sent], "arrived": [digest(data) for data in arrived]}
@@ -60,7 +60,7 @@ def hold_back() -> dict[str, object]:
                 all_put_early.append(False)
         ahead.append(store.add("put", 0) - len(ahead))
 
-    with Gather(handle if RANKS.rank == 0 else None, puts if sender else 0, TIMEOUT_S) as gather:
+    with Gather(handle if RANKS.rank == 0 else None, TIMEOUT_S) as gather:
         if RANKS.rank == sender:
             for _ in range(puts):
                 gather.put(lambda: bytes(1_000_000))
@@ -137,16 +137,16 @@ def fail(where: str) -> None:
         return bytes(1_000_000)
 
     many = 20
-    with Gather(handle if RANKS.rank == 0 else None, many * (RANKS.world_size - 1), TIMEOUT_S) as gather:
+    with Gather(handle if RANKS.rank == 0 else None, TIMEOUT_S) as gather:
         if where == "handle_in_barrier" and RANKS.rank == 0:
-            distributed.barrier()
+            distributed.barrier(TIMEOUT_S)
         if where == "rank" and RANKS.rank == 1:
             raise LookupError("this rank is broken")
         if where == "handle_at_exit" and RANKS.rank == 0:
             return
         for _ in range(many):
             gather.put(make)
-        distributed.barrier()
+        distributed.barrier(TIMEOUT_S)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from running import run_python
 from editbench import config as configuration
 from editbench import edit as phase
 from editbench.checkpoints import Checkpoint
-from editbench.config import Config
+from editbench.config import Config, SourceConfig
 from editbench.edit import EditWriter, edit_one
 from editbench.editors.fake import FakeEditor
 from editbench.errors import InvalidOutputError, UserError
@@ -93,7 +93,7 @@ def no_step(_done: int, _total: int) -> None:
 
 
 def edit_with(run: Run, editor: Any) -> tuple[Edit, Image.Image | None]:
-    return edit_one(editor, open_dataset(run.config.dataset), run.find()[0][0], no_step)
+    return edit_one(editor, open_dataset(run.config.dataset), run.find()[0][0], SourceConfig(), no_step)
 
 
 def test_a_good_edit_is_recorded_with_its_sizes_and_no_error(run: Run) -> None:
@@ -139,7 +139,9 @@ def test_a_source_that_cannot_be_decoded_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "bench.json").write_text(json.dumps(records), encoding="utf-8")
     run = Run(tmp_path)
     tasks, _ = run.find()
-    results = [edit_one(FakeEditor("cpu"), open_dataset(run.config.dataset), task, no_step) for task in tasks]
+    results = [
+        edit_one(FakeEditor("cpu"), open_dataset(run.config.dataset), task, SourceConfig(), no_step) for task in tasks
+    ]
     assert [edit.state for edit, _ in results] == ["edit_failed"] * 2 + ["edited"] * 4
     assert [image is None for _, image in results] == [True] * 2 + [False] * 4
     assert "no readable image" in (results[0][0].error or "")
@@ -151,7 +153,7 @@ def test_a_source_that_changed_since_the_plan_is_not_edited(run: Run) -> None:
     task = run.find()[0][0]
     changed = json.dumps(records, ensure_ascii=False, indent=1).replace(records[0]["src_img_b64"][-12:], "A" * 12)
     (run.folder / "bench.json").write_text(changed, encoding="utf-8")
-    edit, image = edit_one(FakeEditor("cpu"), open_dataset(run.config.dataset), task, no_step)
+    edit, image = edit_one(FakeEditor("cpu"), open_dataset(run.config.dataset), task, SourceConfig(), no_step)
     assert (edit.state, image) == ("edit_failed", None)
     assert "no longer the planned one" in (edit.error or "")
 
@@ -235,7 +237,7 @@ def write_edits(run: Run, tasks: list[EditTask], fail: set[int] = frozenset()) -
     with session:
         for position, task in enumerate(tasks):
             editor = Returns(RuntimeError("no")) if position in fail else FakeEditor("cpu")
-            edit, image = edit_one(editor, open_dataset(run.config.dataset), task, no_step)
+            edit, image = edit_one(editor, open_dataset(run.config.dataset), task, SourceConfig(), no_step)
             writer.handle(phase._payload(edit, image))
     writer.close()
 
