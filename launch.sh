@@ -121,6 +121,6 @@ run "$PYTHON" -m editbench.plan "$@"
 for name in edit score; do
     note "phase $name on $processes processes"
     run "$PYTHON" "$CHECKOUT/scripts/torchrun.py" --standalone --nproc_per_node="$processes" \
-        --signals-to-handle=SIGTERM --shutdown-timeout=5 -m "editbench.$name" "$@"
+        --signals-to-handle=SIGTERM --shutdown-timeout=60 -m "editbench.$name" "$@"
 done
 run "$PYTHON" -m editbench.report "$@"

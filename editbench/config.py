@@ -192,7 +192,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
         resolved = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: group=null
         raise UserError(_one_sentence(error, [*searched, *overrides])) from error
-    return _check(typing.cast(dict[str, Any], resolved))
+    return check(typing.cast(dict[str, Any], resolved))
 
 
 def check_components(config: Config) -> None:
@@ -305,7 +305,12 @@ def _suggest(key: str, overrides: Sequence[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def _check(resolved: dict[str, Any]) -> Config:
+def check(resolved: dict[str, Any]) -> Config:
+    """Make the typed configuration of a resolved one, composed or read from a run's config.yaml.
+
+    Raises:
+        UserError: a value is wrong; names the key, what was found and what to do.
+    """
     unknown = sorted(resolved.keys() - {f.name for f in dataclasses.fields(Schema)} - {"experiment"})
     if unknown:
         raise UserError(f"there is no key {unknown[0]!r}; conf/config.yaml lists the keys")

@@ -1,0 +1,195 @@
+"""Checks a run folder: every byte that a report rests on, and what is missing, damaged, stale or extra.
+
+    python -m editbench.verify run_name=mine
+
+Compares with the run's own config.yaml, so run_name or run_dir is all it needs. Changes nothing. Exits with 1 if
+anything is wrong; an unfinished run is wrong too.
+"""
+
+import dataclasses
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+from rich.markup import escape
+from rich.table import Table
+
+from editbench import cli, logs
+from editbench import config as configuration
+from editbench.checkpoints import Checkpoint
+from editbench.config import ComponentConfig, Config
+from editbench.errors import UserError
+from editbench.plan import find_checkpoint
+from editbench.records import Edit, Judgment
+from editbench.report import outcome
+from editbench.run_dir import Plan, RunDir, read_lines
+from editbench.shards import read_image, scan
+from editbench.tasks import find_edit_tasks, find_judge_tasks
+
+MAX_SHOWN = 20
+KINDS = ("missing", "damaged", "stale", "extra")
+
+Findings = dict[str, list[str]]
+Item = TypeVar("Item")
+
+
+def main(config: Config) -> None:
+    """Check, print what was found, and end with exit code 1 if anything is wrong."""
+    run_dir = RunDir(config.run_dir)
+    plan = run_dir.read_plan()
+    if plan is None:
+        raise UserError(f"{run_dir.root}: there is no run here (no plan.json); give its run_name or run_dir")
+    findings = verify(run_dir, plan)
+    _print(run_dir, plan, findings)
+    if any(findings.values()):
+        sys.exit(1)
+
+
+def verify(run_dir: RunDir, plan: Plan) -> Findings:
+    """Check edits, shards and the judgments of every judge.
+
+    Returns:
+        For each of `missing`, `damaged`, `stale` and `extra` a sentence per thing found.
+    """
+    findings: Findings = {kind: [] for kind in KINDS}
+    edits = _read(findings, lambda: list(read_lines(run_dir.edits_index, Edit))) or []
+    latest = {edit.sample_id: edit for edit in edits}
+    _check_shards(run_dir, edits, findings)
+    planned = {sample.sample_id for sample in plan.samples}
+    findings["extra"] += [f"edit of {edit!r}, which is not planned" for edit in latest.keys() - planned]
+    wanted = _wanted(run_dir)
+    judges = sorted(path.stem for path in run_dir.judgments.glob("*.jsonl"))
+    if not findings["damaged"]:
+        _check_units(run_dir, plan, wanted, latest, findings)
+    if not judges and any(edit.state == "edited" for edit in latest.values()):
+        findings["missing"].append("judgments: the score phase has not been run")
+    for judge in judges:
+        _check_judgments(run_dir, plan, judge, latest, findings)
+        if wanted and wanted.judge.name == judge and not findings["damaged"]:
+            _check_judgment_units(run_dir, plan, wanted, findings)
+    return findings
+
+
+def _check_shards(run_dir: RunDir, edits: list[Edit], findings: Findings) -> None:
+    """Re-hash every image that the index names, and every byte of the shards."""
+    for edit in edits:
+        if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
+            continue
+        try:
+            read_image(run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
+        except ValueError as error:
+            findings["damaged"].append(f"image of {edit.sample_id!r}: {error}")
+    known = {(edit.shard, edit.offset) for edit in edits}
+    for path in sorted(run_dir.edits.iterdir() if run_dir.edits.exists() else []):
+        number = re.fullmatch(r"shard-(\d{5})\.tar", path.name)
+        if number is None:
+            if path != run_dir.edits_index:
+                findings["extra"].append(f"{path} is none of editbench's files")
+            continue
+        try:
+            for stored in scan(path):
+                if (int(number.group(1)), stored.offset) not in known:
+                    findings["extra"].append(
+                        f"{path}: the index does not know {stored.key}; the next start of the edit phase takes it up"
+                    )
+        except ValueError as error:
+            findings["damaged"].append(str(error))
+
+
+def _check_units(
+    run_dir: RunDir, plan: Plan, wanted: Config | None, latest: dict[str, Edit], findings: Findings
+) -> None:
+    """Find samples without an edit, and edits that are not what config.yaml asks for."""
+    if wanted is None:
+        findings["missing"] += [f"edit of {s.sample_id!r}" for s in plan.samples if s.sample_id not in latest]
+        return
+    tasks, _ = find_edit_tasks(wanted, run_dir, plan, _checkpoint(wanted.editor))
+    for task in tasks:
+        done = task.sample.sample_id in latest
+        findings["stale" if done else "missing"].append(f"edit of {task.sample.sample_id!r}")
+
+
+def _check_judgments(run_dir: RunDir, plan: Plan, judge: str, latest: dict[str, Edit], findings: Findings) -> None:
+    """Find samples that this judge has not judged, and judgments of nothing or of an earlier image."""
+    path = run_dir.judgments_of(judge)
+    lines = _read(findings, lambda: list(read_lines(path, Judgment)))
+    if lines is None:
+        return
+    judgments = {judgment.sample_id: judgment for judgment in lines}
+    images = {sample_id: edit.sha256 for sample_id, edit in latest.items() if edit.sha256}
+    planned = [sample.sample_id for sample in plan.samples]
+    findings["missing"] += [f"judgment of {s!r} by {judge}" for s in planned if s in images and s not in judgments]
+    for sample_id, judgment in judgments.items():
+        if sample_id not in images:
+            findings["extra"].append(f"judgment of {sample_id!r} by {judge}: there is no edited image of it")
+        elif judgment.image_sha256 != images[sample_id]:
+            findings["stale"].append(f"judgment of {sample_id!r} by {judge}: it is of an earlier image")
+
+
+def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config, findings: Findings) -> None:
+    """Find judgments of the present images that are not what config.yaml asks for."""
+    tasks, _ = find_judge_tasks(wanted, run_dir, plan, _checkpoint(wanted.judge))
+    judgments = run_dir.read_judgments(wanted.judge.name)
+    for task in tasks:
+        judgment = judgments.get(task.sample.sample_id)
+        if judgment is not None and judgment.image_sha256 == task.edit.sha256:
+            findings["stale"].append(f"judgment of {task.sample.sample_id!r} by {wanted.judge.name}")
+
+
+def _wanted(run_dir: RunDir) -> Config | None:
+    """The configuration the run was last started with; None if it was never started."""
+    resolved = run_dir.read_config()
+    if not resolved:
+        return None
+    return dataclasses.replace(configuration.check(resolved), on_change="redo", retry_failed=False)
+
+
+def _checkpoint(component: ComponentConfig) -> Checkpoint | None:
+    """The component's checkpoint; None, so that units are not compared, if it is not on this machine."""
+    try:
+        return find_checkpoint(component, download=False)
+    except UserError as error:
+        logs.console().print(f"not compared: {error}", markup=False, highlight=False)
+        return None
+
+
+def _read(findings: Findings, read: Callable[[], list[Item]]) -> list[Item] | None:
+    """Read records; None, and a finding, if a line is damaged."""
+    try:
+        return read()
+    except UserError as error:
+        findings["damaged"].append(str(error))
+        return None
+
+
+def _print(run_dir: RunDir, plan: Plan, findings: Findings) -> None:
+    console = logs.console()
+    table = Table(title=f"{escape(str(run_dir.root))}: {len(plan.samples)} samples by state")
+    for column in ("judge", "state", "samples"):
+        table.add_column(column, justify="right" if column == "samples" else "left")
+    if not findings["damaged"]:
+        edits = run_dir.read_edits()
+        for judge in sorted(path.stem for path in run_dir.judgments.glob("*.jsonl")) or ["none yet"]:
+            judged = run_dir.read_judgments(judge)
+            states = Counter(
+                outcome(sample, edits.get(sample.sample_id), judged.get(sample.sample_id))["state"]
+                for sample in plan.samples
+            )
+            for state, count in sorted(states.items()):
+                table.add_row(escape(judge), state, str(count))
+        console.print(table)
+    for kind, found in findings.items():
+        if found:
+            console.print(f"{kind}: {len(found)}", markup=False)
+        for line in found[:MAX_SHOWN]:
+            console.print(f"  {logs.printable(line)}", markup=False, highlight=False, soft_wrap=True)
+        if len(found) > MAX_SHOWN:
+            console.print(f"  … and {len(found) - MAX_SHOWN} more", markup=False)
+    if not any(findings.values()):
+        console.print("nothing is missing, damaged, stale or extra", markup=False)
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__, uses_components=False)
