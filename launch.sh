@@ -85,6 +85,7 @@ stop() {
     trap '' INT HUP TERM
     set +e # come what may: the terminal can be gone
     if [ -n "$phase" ]; then
+        note "stopping after the images in progress"
         kill -TERM "$phase" 2>/dev/null
         wait "$phase"
     fi

@@ -106,7 +106,7 @@ def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | N
     found = {"checkpoint": str(checkpoint.path)} if checkpoint else {}
     started = time.monotonic()
     built = component_class(component, group)(**placement, **(component.kwargs | found))
-    logger.info("loaded %s %s in %.1f s (%s)", group, component.name, time.monotonic() - started, placement)
+    logger.info("loaded %s %s in %.1f s", group, component.name, time.monotonic() - started)
     return built
 
 

@@ -117,13 +117,13 @@ def _refuse_offload(device_map: dict[str, Any], devices: list[str]) -> None:
 
 
 def _conversation(request: Request, plain: Callable[[str], str]) -> list[dict[str, Any]]:
-    """The turns of a request; `plain` keeps text from acting as a special token."""
+    """The turns of a request; `plain` keeps what others wrote from acting as a special token."""
 
     def turn(role: str, text: str, images: Sequence[Image.Image] = ()) -> dict[str, Any]:
         shown = [{"type": "image", "image": image} for image in images]
-        return {"role": role, "content": [*shown, {"type": "text", "text": plain(text)}]}
+        return {"role": role, "content": [*shown, {"type": "text", "text": text}]}
 
-    turns = [turn("system", request.system), turn("user", request.user, request.images)]
+    turns = [turn("system", request.system), turn("user", plain(request.user), request.images)]
     for reply, answer in request.followups:
-        turns += [turn("assistant", reply), turn("user", answer)]
+        turns += [turn("assistant", plain(reply)), turn("user", answer)]
     return turns
