@@ -34,7 +34,7 @@ def run(main: Callable[[Config], None], description: str | None, uses_components
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
     parser.add_argument("--config-dir", help="folder of your own YAMLs, laid out as conf/, searched beside it")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     try:
         config = configuration.load(arguments.overrides, arguments.config_dir)
         if uses_components:

@@ -39,7 +39,7 @@ class EditConfig:
     """Phase 1's loop."""
 
     sync_every: int = 1
-    """`dist.barrier()` after so many rounds (a round is one image per rank); 0: only after the last."""
+    """`dist.barrier()` after so many rounds (a round is one image per rank); 0: only at the end of the phase."""
     max_concurrent_loads: Any = "auto"
     """Ranks of a node that load the editor at the same time; auto: as many as host memory takes."""
     shard_size_mib: int = 256
@@ -67,7 +67,8 @@ class DistributedConfig:
     """The process group."""
 
     timeout_s: int = 1800
-    """Seconds a rank waits for another before the job fails; must exceed the longest edit or batch."""
+    """Seconds without a sign of a rank after which the job fails and names it; must exceed the longest edit or batch,
+    and `edit.sync_every` edits."""
     cpu_threads: int = 1
     """Threads per process on a CPU. The last bits of a result can depend on it, so it is never left to the
     number of processes."""

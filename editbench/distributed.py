@@ -9,7 +9,9 @@ import json
 import os
 import queue
 import re
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +25,9 @@ from editbench.devices import available_host_memory, concurrent_loads
 from editbench.errors import UserError
 
 Item = TypeVar("Item")
+
+_patient: Any = None
+"""Group for waits whose length depends on the work, not on the health, of other ranks."""
 
 _NO_MORE = -1
 """Sent in place of a payload's length by a rank that has nothing more to send."""
@@ -59,6 +64,8 @@ def process_group(ranks: Ranks, settings: DistributedConfig) -> Iterator[None]:
         world_size=ranks.world_size,
         timeout=datetime.timedelta(seconds=settings.timeout_s),
     )
+    global _patient
+    _patient = dist.new_group(backend="gloo", timeout=datetime.timedelta(days=365))
     try:
         yield
     except RuntimeError as error:
@@ -136,7 +143,7 @@ def node_first(ranks: Ranks, work: Callable[[], Item]) -> Item:
     """Do the same work on every rank, on the first of each node before the others (it may fill a cache)."""
     if ranks.local_rank == 0:
         result = work()
-    dist.barrier()
+    dist.barrier(group=_patient)
     return result if ranks.local_rank == 0 else work()
 
 
@@ -176,6 +183,7 @@ class Gather:
     def __init__(self, handle: Callable[[bytes], None] | None, timeout_s: int) -> None:
         self._handle = handle
         self._timeout_s = timeout_s
+        self._took = time.monotonic()
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._queue: queue.Queue[Callable[[], bytes] | None] = queue.Queue(maxsize=1)
@@ -207,7 +215,9 @@ class Gather:
                 thread.join(timeout=0.1)
                 self._raise()
         self._raise()
-        dist.barrier()  # a rank that closes its connections now would break rank 0's wait for another one
+        # A rank that closed its connections now would break rank 0's wait for another one; how long that takes is
+        # for rank 0 to judge.
+        dist.barrier(group=_patient)
 
     def _offer(self, item: Callable[[], bytes] | None) -> None:
         while True:
@@ -255,9 +265,20 @@ class Gather:
             payload = torch.empty(int(length), dtype=torch.uint8)
             dist.recv(payload, src=source, group=self._group)
             self._take(handle, _to_bytes(payload))
+        while self._threads[0].is_alive():  # rank 0 is the last one at work, and nobody else can see whether it hangs
+            self._threads[0].join(timeout=1)
+            if time.monotonic() - self._took > self._timeout_s:
+                print(  # noqa: T201
+                    f"error: nothing came from rank 0 within distributed.timeout_s={self._timeout_s}; see its file "
+                    "under logs/, or give more time",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(1)
 
     def _take(self, handle: Callable[[bytes], None], payload: bytes) -> None:
         with self._lock:
+            self._took = time.monotonic()
             if self._error is None:
                 try:
                     handle(payload)

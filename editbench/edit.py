@@ -193,12 +193,13 @@ def _edit_all(
             if editor and number < len(mine) and not preemption.requested:
                 edit, image = edit_one(editor, dataset, mine[number], config.source, session.step if session else None)
                 gather.put(functools.partial(_payload, edit, image))
-            if number == rounds - 1 or (sync_every and (number + 1) % sync_every == 0):
+            if sync_every and (number + 1) % sync_every == 0:
                 preemption.requested |= distributed.barrier(timeout_s, preemption.requested)
+    preempted = distributed.barrier(timeout_s, preemption.requested)
     if writer and session:
         writer.close()
-        session.preempted = preemption.requested
-    return preemption.requested
+        session.preempted = preempted
+    return preempted
 
 
 def _load(
