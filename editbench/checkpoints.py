@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ NOTE_FILE = "editbench_note.txt"
 """A checkpoint may carry one sentence that every report on it repeats."""
 
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model"]
+_VARIANTS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*"]
 _PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
 _MAX_HEADER_BYTES = 100 * 2**20
 _SAMPLES = 64
@@ -37,14 +39,15 @@ class Checkpoint:
     note: str
 
 
-def find(checkpoint: str, revision: str | None, download: bool, allow_pickle: bool = False) -> Checkpoint | None:
+def find(checkpoint: str, revision: str | None, download: bool, extra: Collection[str] = ()) -> Checkpoint | None:
     """Find a checkpoint: a folder, or a hub id in the hub's local cache.
 
     Args:
         checkpoint: Path of a folder, or a hub id such as `Qwen/Qwen-Image-Edit`.
         revision: Branch, tag or commit on the hub; None: its main branch. Not for folders.
         download: Whether to fetch from the hub what the cache lacks.
-        allow_pickle: Whether weights may be pickles (.bin, .pt, .ckpt), which run code when they are loaded.
+        extra: What belongs to the checkpoint beside safetensors and settings: `allow_pickle` for pickled weights (.bin,
+            .pt, .ckpt), `trust_remote_code` for code; both can run with the user's rights.
 
     Returns:
         None if it is not there and `download` is False.
@@ -54,7 +57,7 @@ def find(checkpoint: str, revision: str | None, download: bool, allow_pickle: bo
     """
     path = Path(checkpoint).expanduser()
     if checkpoint and path.is_dir():
-        return _describe(path, None, allow_pickle)
+        return _describe(path, None, extra)
     if checkpoint.count("/") != 1 or checkpoint.startswith((".", "/", "~")):
         hint = "; build it with: python scripts/make_tiny_checkpoints.py" if "checkpoints/tiny" in checkpoint else ""
         raise UserError(f"checkpoint {checkpoint}: there is no such folder{hint}")
@@ -65,7 +68,8 @@ def find(checkpoint: str, revision: str | None, download: bool, allow_pickle: bo
         found = snapshot_download(
             checkpoint,
             revision=revision,
-            allow_patterns=_WANTED + _PICKLES * allow_pickle,
+            allow_patterns=_wanted(extra),
+            ignore_patterns=_VARIANTS,
             local_files_only=not download,
         )
     except LocalEntryNotFoundError as error:
@@ -77,13 +81,19 @@ def find(checkpoint: str, revision: str | None, download: bool, allow_pickle: bo
     except Exception as error:  # the hub's client raises a family of HTTP and file errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"checkpoint {checkpoint}: cannot be downloaded ({reason})") from error
-    return _describe(Path(found), Path(found).name, allow_pickle)
+    return _describe(Path(found), Path(found).name, extra)
 
 
-def _describe(path: Path, revision: str | None, allow_pickle: bool) -> Checkpoint:
-    patterns = _WANTED + _PICKLES * allow_pickle
+def _wanted(extra: Collection[str]) -> list[str]:
+    return _WANTED + _PICKLES * ("allow_pickle" in extra) + ["*.py"] * ("trust_remote_code" in extra)
+
+
+def _describe(path: Path, revision: str | None, extra: Collection[str]) -> Checkpoint:
+    patterns = _wanted(extra)
     files = sorted({file for pattern in patterns for file in path.rglob(pattern) if file.is_file()})
     files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    if (path / "model_index.json").exists():  # a diffusers pipeline loads from its subfolders alone
+        files = [file for file in files if file.parent != path or file.suffix != ".safetensors"]
     weights = [file for file in files if f"*{file.suffix}" in ("*.safetensors", *_PICKLES)]
     if not weights:
         raise UserError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -30,7 +31,10 @@ CONF_DIR = CHECKOUT / "conf"
 REDACTED = "<redacted>"
 """Stands in files and reports in place of a secret."""
 
-_SECRET_KEY = re.compile(r"(?i)(^|_)(token|secret|password|passwd|api_?key|credentials?)$")
+_SECRET_KEY = re.compile(
+    r"(?i)(^|[_-])(token|secret|password|passwd|passphrase|credentials?|authorization|(api|access|secret|private|auth)"
+    r"[_-]?key)$"
+)
 _CHOICES = ("dataset", "editor", "judge", "experiment", "hydra.searchpath")
 
 
@@ -54,10 +58,8 @@ class SourceConfig:
     """Largest source image, in millions of pixels; checked before it is decoded."""
     max_mib: float = 100.0
     """Largest source image file, in MiB."""
-    formats: list[str] = field(
-        default_factory=lambda: ["PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"]
-    )
-    """Formats of source image files, by Pillow's names."""
+    formats: list[str] = field(default_factory=lambda: ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"])
+    """Formats of source image files, by Pillow's names; JPEG covers MPO, AVIF counts where this Pillow reads it."""
     max_instruction_chars: int = 10_000
     """Longest instruction, in characters."""
 
@@ -191,8 +193,10 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             composed = compose("config", overrides=[*searched, *overrides])
         resolved = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except yaml.YAMLError as error:
+        raise UserError(f"a YAML file of the configuration cannot be read: {' '.join(str(error).split())}") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: group=null
-        raise UserError(_one_sentence(error, [*searched, *overrides])) from error
+        raise UserError(_without_secrets(_one_sentence(error, [*searched, *overrides]), overrides)) from error
     return check(typing.cast(dict[str, Any], resolved))
 
 
@@ -216,7 +220,9 @@ def check_components(config: Config) -> None:
         for name, value in component.kwargs.items():
             wanted = signature.parameters[name].annotation if name in signature.parameters else Any
             if not _fits(value, wanted):
-                raise UserError(f"{group}.{name}={value!r}: must be {getattr(wanted, '__name__', wanted)}")
+                raise UserError(
+                    f"{group}.{name}={redact(value, name)!r}: must be {getattr(wanted, '__name__', wanted)}"
+                )
 
 
 def _fits(value: Any, wanted: Any) -> bool:
@@ -248,7 +254,7 @@ def component_class(component: ComponentConfig, group: str) -> type[Any]:
 def _register() -> None:
     for name, resolver in {
         "checkout": lambda path: str(CHECKOUT / path),
-        "stem": lambda path: Path(str(path)).stem,
+        "stem": lambda path: re.sub(r"[^\w.\-]+", "_", Path(str(path)).stem).strip(".") or "run",
     }.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
     ConfigStore.instance().store(name="schema", node=Schema)
@@ -289,6 +295,16 @@ def _one_sentence(error: Exception, overrides: Sequence[str]) -> str:
     if value:
         return f"{value.group(2)}: {value.group(1)}"
     return f"{' '.join(text.split())} (overrides: {' '.join(overrides)})"
+
+
+def _without_secrets(sentence: str, overrides: Sequence[str]) -> str:
+    """Hide the values, and all longer parts of them, of overrides that look like secrets by their keys."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value and _SECRET_KEY.search(key.split(".")[-1]):
+            for part in sorted({value, *re.findall(r"[\w-]{4,}", value)}, key=len, reverse=True):
+                sentence = sentence.replace(part, REDACTED)
+    return sentence
 
 
 def _suggest(key: str, overrides: Sequence[str]) -> str:
@@ -339,6 +355,15 @@ def check(resolved: dict[str, Any]) -> Config:
     _require(config.limit is None or _is_int(config.limit, 1), "limit", config.limit, "null or a number from 1")
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     _require(config.log_level in levels, "log_level", config.log_level, f"one of {', '.join(levels)}")
+    _require(bool(str(resolved["run_dir"]).strip()), "run_dir", resolved["run_dir"], "a folder")
+    for name, rubric in config.rubrics.items():
+        for key in ("user_template", "user_template_with_source"):
+            found = re.findall(r"\{(\w*)\}", getattr(rubric, key))
+            known = "edit_instruction" in found and set(found) <= {"edit_instruction", "original_description"}
+            places = "a text with {edit_instruction}, and {original_description} if wanted"
+            _require(known, f"rubrics.{name}.{key}", getattr(rubric, key)[:60], places)
+    steps = editor.kwargs.get("num_inference_steps", 1)
+    _require(not isinstance(steps, int) or steps >= 1, "editor.num_inference_steps", steps, "1 or more")
     for key in ("categories", "device_ids"):
         value = getattr(config, key)
         is_list = isinstance(value, list) and len(value) > 0
@@ -409,11 +434,24 @@ def _check_trust(config: Config) -> None:
 
 def redact(value: Any, key: str = "") -> Any:
     """Copy plain data with everything replaced that looks like a secret by its key."""
+    secret = _SECRET_KEY.search(key) is not None
     if isinstance(value, dict):
-        return {name: redact(item, str(name)) for name, item in value.items()}
+        return {name: redact(item, key if secret else str(name)) for name, item in value.items()}
     if isinstance(value, list):
         return [redact(item, key) for item in value]
-    return REDACTED if isinstance(value, str) and value and _SECRET_KEY.search(key) else value
+    is_token_id = isinstance(value, int) and key.lower().endswith("token")
+    return REDACTED if secret and value and not isinstance(value, bool) and not is_token_id else value
+
+
+def restore(value: Any, given: Any) -> Any:
+    """Undo `redact` with what stands in its places in the data given now."""
+    if isinstance(value, dict):
+        given = given if isinstance(given, dict) else {}
+        return {name: restore(item, given.get(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        given = given if isinstance(given, list) and len(given) == len(value) else [None] * len(value)
+        return [restore(item, other) for item, other in zip(value, given, strict=True)]
+    return given if value == REDACTED else value
 
 
 def _auto_or_count(key: str, value: Any) -> None:

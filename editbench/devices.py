@@ -1,6 +1,9 @@
 """Which device each process uses: pure functions of counts and sizes, and the one that asks torch for them."""
 
 import math
+import os
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +36,31 @@ def usable_devices(device_ids: list[int] | None) -> list[str]:
     import torch
 
     count = torch.cuda.device_count()
+    if count == 0 and os.environ.get("CUDA_VISIBLE_DEVICES") != "" and _lists_gpus():
+        raise UserError(
+            "nvidia-smi lists GPUs, but torch can use none of them: install a torch that fits the driver, or set "
+            "CUDA_VISIBLE_DEVICES= to run on the CPU"
+        )
     ids = list(range(count)) if device_ids is None else device_ids
     missing = [i for i in ids if i >= count]
     if missing:
         raise UserError(f"device_ids={device_ids}: device {missing[0]} is not there; this node shows {count} GPUs")
     return [f"cuda:{i}" for i in ids]
+
+
+def _lists_gpus() -> bool:
+    if shutil.which("nvidia-smi") is None:
+        return False
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return listed.returncode == 0 and "GPU " in listed.stdout
+
+
+def use(name: str) -> None:
+    """Make a CUDA device the current one of this process, for libraries that do not name theirs."""
+    import torch
+
+    if name.startswith("cuda"):
+        torch.cuda.set_device(name)
 
 
 def describe(names: list[str]) -> str:
@@ -157,11 +180,26 @@ def available_host_memory() -> int:
     """Bytes of host memory that can be had: what is free, or what the cgroup (a Slurm job, a container) leaves."""
     import psutil
 
-    free = int(psutil.virtual_memory().available)
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and (text := limit.read_text().strip()) != "max":
-        free = min(free, int(text) - int(used.read_text()))
-    return max(free, 0)
+    return max(0, min([int(psutil.virtual_memory().available), *_cgroup_room()]))
+
+
+def _cgroup_room(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Bytes left in the process's memory cgroup (version 1 or 2) and in each one above it that has a limit."""
+    rooms = []
+    for line in proc.read_text().splitlines() if proc.exists() else []:
+        _, controllers, name = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        base = root / "memory" if controllers else root
+        files = ("memory.limit_in_bytes", "memory.usage_in_bytes") if controllers else ("memory.max", "memory.current")
+        folder = base / name.lstrip("/")
+        for place in (folder, *folder.parents):
+            limit, used = (place / file for file in files)
+            if limit.exists() and used.exists() and (text := limit.read_text().strip()) != "max":
+                rooms.append(int(text) - int(used.read_text()))
+            if place == base:
+                break
+    return rooms
 
 
 def _devices_needed(checkpoint_bytes: int, devices: list[Device], wanted: int | str) -> int:

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from editbench.checkpoints import Checkpoint
 from editbench.config import DistributedConfig
 from editbench.devices import available_host_memory, concurrent_loads
-from editbench.errors import UserError
+from editbench.errors import PeerLostError, UserError
 
 Item = TypeVar("Item")
 
@@ -58,20 +58,23 @@ def process_group(ranks: Ranks, settings: DistributedConfig) -> Iterator[None]:
     if "RANK" not in os.environ:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", "0")
-    dist.init_process_group(
-        "gloo",
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        timeout=datetime.timedelta(seconds=settings.timeout_s),
-    )
+    timeout = datetime.timedelta(seconds=settings.timeout_s)
+    store, _, _ = next(dist.rendezvous("env://", ranks.rank, ranks.world_size, timeout=timeout))
+    store.set_timeout(timeout)
+    if ranks.local_world_size == ranks.world_size:
+        # torchrun's restart keeps the store, and with it the dead workers' addresses. With several nodes this number
+        # is not the same on all of them; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives each restart its own store.
+        store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    dist.init_process_group("gloo", store=store, rank=ranks.rank, world_size=ranks.world_size, timeout=timeout)
     global _patient
     _patient = dist.new_group(backend="gloo", timeout=datetime.timedelta(days=365))
     try:
         yield
+        dist.barrier(_patient)  # torchrun ends all when one exits with a code: not before rank 0 has written its status
     except RuntimeError as error:
         if not _PEER_LOST.search(str(error)):
             raise
-        raise UserError(f"rank {ranks.rank} lost its connection: another rank ended first, see its error") from error
+        raise PeerLostError(f"rank {ranks.rank} lost its connection: another rank ended first") from error
     finally:
         dist.destroy_process_group()
 
@@ -89,12 +92,15 @@ def barrier(timeout_s: int, stopping: bool = False) -> bool:
     Raises:
         UserError: ranks did not come in time; rank 0's sentence names them.
     """
+    began = time.monotonic()
     try:
         dist.monitored_barrier(timeout=datetime.timedelta(seconds=timeout_s), wait_all_ranks=True)
     except RuntimeError as error:
         late = re.search(r"Ranks? ([\d, ]+) failed to pass monitoredBarrier", str(error))
         if late is None:
             raise
+        if time.monotonic() - began < timeout_s:  # gloo words a lost connection in the same way
+            raise UserError(f"rank {late.group(1).strip()} ended before the others; see its error") from error
         raise UserError(
             f"rank {late.group(1).strip()} did not reach the end of the round within distributed.timeout_s="
             f"{timeout_s}; see its file under logs/, or give more time"
@@ -119,7 +125,9 @@ def on_rank_0(ranks: Ranks, work: Callable[[], Any]) -> Any:
             outcome = {"error": str(error)}
     outcome = _broadcast(outcome)
     if "error" in outcome:
-        raise UserError(outcome["error"])
+        refusal = UserError(outcome["error"])
+        refusal.on_all_ranks = True
+        raise refusal
     return outcome["result"]
 
 

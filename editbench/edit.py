@@ -33,9 +33,9 @@ from editbench.preemption import EXIT_PREEMPTED, Preemption
 from editbench.records import Edit, Sample, to_dict
 from editbench.run_dir import JsonLines, RunDir, take_up_stored
 from editbench.sealed_json import seal
-from editbench.session import Session, component_facts
+from editbench.session import Session, check_failures, component_facts
 from editbench.shards import ShardWriter
-from editbench.tasks import EditTask, find_edit_tasks
+from editbench.tasks import EditTask, find_edit_tasks, withdraw_edits
 
 logger = logging.getLogger("editbench.edit")
 
@@ -53,7 +53,7 @@ def main(config: Config) -> None:
         checkpoint = distributed.node_first(ranks, lambda: find_checkpoint(config.editor, download=True))
         tasks, session = _prepare(config, ranks, run_dir, checkpoint)
         if not tasks:
-            logger.info("every planned sample is edited already")
+            logger.info("nothing is left to edit (failed samples are tried again with retry_failed=true)")
             return
         with session or contextlib.nullcontext():
             preempted = _edit_all(config, ranks, run_dir, checkpoint, tasks, session)
@@ -95,7 +95,7 @@ def edit_one(
         result = editor.edit(source, sample.instruction, task.seed, on_step or _show_nothing)
         images.check_edited(result)
         edit.width, edit.height = result.size
-        image = result
+        image = result.copy()  # it is encoded while the editor is at work again, maybe in the same memory
     except Exception as error:
         if devices.is_lost(error):
             raise
@@ -154,12 +154,14 @@ def _prepare(
     def find() -> list[dict[str, Any]]:
         nonlocal session
         run_dir.lock("edit")
-        plan = ensure_plan(config, run_dir)
         take_up_stored(run_dir)
+        plan = ensure_plan(config, run_dir, lambda new: find_edit_tasks(config, run_dir, new, checkpoint))
         tasks, kept = find_edit_tasks(config, run_dir, plan, checkpoint)
         run_dir.write_config(config.resolved, "edit")
         total, states = len(plan.samples), Counter(edit.state for edit in kept)
+        check_failures("edit", states, total, config.max_failed)
         if tasks:
+            withdraw_edits(tasks, run_dir)
             shares = deal([task.sample for task in tasks], ranks.world_size)
             logs.console().print(logs.assignment_table(shares, "to edit"))
             component = component_facts(config.editor, checkpoint)
@@ -212,6 +214,7 @@ def _load(
     started = time.monotonic()
     with distributed.loading_turn(ranks, config.edit.max_concurrent_loads, checkpoint):
         if shares[ranks.rank]:
+            devices.use(device)
             editor = construct(config.editor, "editor", checkpoint, device=device)
     on = distributed.all_gather(devices.describe([device] if editor else []))
     if session and editor:

@@ -5,7 +5,16 @@ class UserError(Exception):
     """Something the user can mend: one sentence that says what was found where and what to do.
 
     Commands print it without a traceback and exit with code 2.
+
+    Attributes:
+        on_all_ranks: Whether every rank raises it, so that one is enough to say it.
     """
+
+    on_all_ranks = False
+
+
+class PeerLostError(UserError):
+    """Another rank ended first; its own error is the one to read."""
 
 
 class InvalidOutputError(ValueError):

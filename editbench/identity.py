@@ -15,6 +15,8 @@ from editbench.config import ComponentConfig, redact
 from editbench.errors import UserError
 from editbench.records import Sample
 
+_NOT_IN_UNITS = ("editor.name", "judge.batch_size", "judge.devices_per_replica", "judge.max_concurrent_loads")
+
 
 def sample_seed(run_seed: int, sample_id: str) -> int:
     """Seed of a sample's noise, 0 to 2**32 - 1, from the run's seed and the sample id."""
@@ -63,7 +65,7 @@ def refuse_changed(
         under: Prefixes of the keys that can change such results.
     """
     keys = _changed_keys(before, after, under) if before else []
-    reason = "; ".join(keys) if keys else "their checkpoint's files or the dataset's content differ"
+    reason = "; ".join(keys) if keys else "a checkpoint's files, the dataset's content, or settings not on record"
     return UserError(
         f"{count} {what} of this run were made with other settings ({reason}); "
         "give another run_name, or on_change=redo to make those anew"
@@ -76,7 +78,7 @@ def _changed_keys(before: dict[str, Any], after: dict[str, Any], under: Iterable
     return [
         f"{key}: {flat_before.get(key)!r} -> {flat_after.get(key)!r}"
         for key in sorted(flat_before.keys() | flat_after.keys())
-        if key.startswith(prefixes) and flat_before.get(key) != flat_after.get(key)
+        if key.startswith(prefixes) and key not in _NOT_IN_UNITS and flat_before.get(key) != flat_after.get(key)
     ]
 
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from editbench.config import SourceConfig
 from editbench.errors import InvalidOutputError
 
+Image.init()  # registers all formats: Pillow fails on a wanted format that is not registered, whatever the file is
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before anything is decoded
 
 PNG_COMPRESS_LEVEL = 4
@@ -34,7 +35,8 @@ def decode_rgb(data: bytes, limits: SourceConfig | None = None) -> Image.Image:
     if limits and len(data) > limits.max_mib * 2**20:
         raise ValueError(f"the image file has {len(data)} bytes; source.max_mib={limits.max_mib} are accepted")
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=limits.formats if limits else None)
+        formats = [name for name in limits.formats if name.upper() in Image.OPEN] if limits else None
+        image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
         if limits and image.width * image.height > limits.max_megapixels * 1e6:
             raise ValueError(
                 f"the image has {image.width}x{image.height} pixels; source.max_megapixels={limits.max_megapixels} "
@@ -54,8 +56,10 @@ def check_edited(image: Image.Image) -> None:
     """Check that an editor's output can be an edited picture.
 
     Raises:
-        InvalidOutputError: not of mode RGB, or every pixel has the same colour.
+        InvalidOutputError: no PIL image of mode RGB, or every pixel has the same colour.
     """
+    if not isinstance(image, Image.Image):
+        raise InvalidOutputError(f"the editor returned a {type(image).__name__}, must be a PIL image")
     if image.mode != "RGB":
         raise InvalidOutputError(f"the editor returned mode {image.mode}, must be RGB")
     if 0 in image.size:

@@ -28,12 +28,12 @@ class BatchJudge:
 
     Args:
         judge: The judge.
-        dataset: Where source images come from; only asked if the judge sees them.
+        dataset: Where source images come from; None if the judge does not see them.
         config: The run.
         run_dir: Where the edited images lie.
     """
 
-    def __init__(self, judge: Judge, dataset: Dataset, config: Config, run_dir: RunDir) -> None:
+    def __init__(self, judge: Judge, dataset: Dataset | None, config: Config, run_dir: RunDir) -> None:
         self._judge, self._dataset, self._config, self._run_dir = judge, dataset, config, run_dir
 
     def judge(self, batch: Sequence[JudgeTask]) -> list[Judgment]:
@@ -80,7 +80,7 @@ class BatchJudge:
             raise ValueError("the index names no image for this sample")
         png = read_image(self._run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
         shown = [images.decode_rgb(png)]
-        if self._config.judge.compare_with_original:
+        if self._config.judge.compare_with_original and self._dataset is not None:
             shown.insert(0, images.decode_rgb(read_source(self._dataset, sample)))
         rubric = self._config.rubrics[sample.category]
         system, user = prompts(rubric, sample, self._config.judge.compare_with_original)
@@ -105,7 +105,8 @@ def ask(requests: Sequence[Request], judge: Judge) -> list[str | Exception]:
             raise
         if len(requests) == 1:
             return [error]
-        logger.warning("a batch of %d failed and is halved: %s: %s", len(requests), type(error).__name__, error)
+        cause = logs.printable(f"{type(error).__name__}: {error}")
+        logger.warning("a batch of %d failed and is halved: %s", len(requests), cause)
     devices.empty_cache()  # outside the except clause: the exception holds on to the batch's tensors
     middle = len(requests) // 2
     return ask(requests[:middle], judge) + ask(requests[middle:], judge)
@@ -114,5 +115,5 @@ def ask(requests: Sequence[Request], judge: Judge) -> list[str | Exception]:
 def _fail(judgment: Judgment, error: Exception) -> None:
     judgment.state = "judge_failed"
     judgment.error_type, judgment.error = type(error).__name__, str(error)
-    logger.warning("sample %s: %s: %s", logs.printable(judgment.sample_id), judgment.error_type, error)
+    logger.warning("sample %s: %s: %s", *map(logs.printable, (judgment.sample_id, judgment.error_type, judgment.error)))
     logger.debug("the traceback", exc_info=error)

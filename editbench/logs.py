@@ -39,11 +39,12 @@ def set_up(phase: str, rank: int, folder: Path | None, level: str) -> None:
     for handler in root.handlers[:]:
         root.removeHandler(handler)
         handler.close()
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    plain = PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     on_console: logging.Handler = logging.StreamHandler()
     on_console.setFormatter(plain)
     if _console.is_terminal:
         on_console = RichHandler(console=_console, show_path=False, log_time_format="%H:%M:%S")
+        on_console.setFormatter(PrintableFormatter("%(message)s"))
     on_console.setLevel(level if rank == 0 else logging.WARNING)
     root.addHandler(on_console)
     if folder is not None:
@@ -76,9 +77,20 @@ def assignment_table(shares: list[list[Sample]], what: str) -> Table:
     return table
 
 
-def printable(text: str) -> str:
-    """Replace control characters, so that text from files and models cannot act in a terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+def printable(text: str, kept: str = "") -> str:
+    """Replace control characters but those kept, so that text from files and models cannot act in a terminal."""
+    return "".join(
+        character if character.isprintable() or character in kept else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+
+
+class PrintableFormatter(logging.Formatter):
+    """Keeps tracebacks and messages from acting in a terminal, or from passing for lines of the log: those begin at
+    the margin, what is in them does not."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record; further lines are indented."""
+        return printable(super().format(record), kept="\n\t").replace("\n", "\n    ")
 
 
 class ProgressDisplay:

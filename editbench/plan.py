@@ -9,9 +9,12 @@ This also fetches checkpoints that the hub's cache lacks, so that no rank waits 
 
 import dataclasses
 import hashlib
+import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from editbench import checkpoints, cli, logs
@@ -22,6 +25,7 @@ from editbench.errors import UserError
 from editbench.identity import sample_key
 from editbench.records import Sample
 from editbench.run_dir import Plan, RunDir
+from editbench.tasks import find_edit_tasks
 
 MAX_SHOWN_PROBLEMS = 20
 
@@ -35,9 +39,8 @@ def main(config: Config) -> None:
     if not config.dry_run:
         run_dir.create()
         run_dir.lock("plan")
-    plan = ensure_plan(config, run_dir)
-    for component in (config.editor, config.judge):
-        find_checkpoint(component, download=not config.dry_run)
+    editor, _ = (find_checkpoint(part, download=not config.dry_run) for part in (config.editor, config.judge))
+    plan = ensure_plan(config, run_dir, lambda new: find_edit_tasks(config, run_dir, new, editor))
     logs.console().print(logs.plan_table(plan))
 
 
@@ -52,15 +55,23 @@ def show_dry_run(config: Config, component: ComponentConfig, phase: str, shares:
     console.print(f"run folder: {config.run_dir}; done already: {done}", highlight=False, markup=False)
 
 
-def ensure_plan(config: Config, run_dir: RunDir) -> Plan:
+def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object] | None = None) -> Plan:
     """Read the plan of the run folder, or make and write it if what it depends on has changed.
+
+    Args:
+        config: The run.
+        run_dir: Its folder.
+        check: Called with a new plan before it is written; what it raises leaves the old one in place.
 
     Raises:
         UserError: the dataset is missing or broken, or a category has no rubric.
     """
     dataset = open_dataset(config.dataset)
+    kwargs = redact(config.dataset.kwargs)
+    if isinstance(kwargs.get("path"), str):
+        kwargs["path"] = str(Path(kwargs["path"]).expanduser().resolve())
     made_from = {
-        "dataset": {"class": config.dataset.target, "kwargs": redact(config.dataset.kwargs), "stamp": dataset.stamp()},
+        "dataset": {"class": config.dataset.target, "kwargs": kwargs, "stamp": json.loads(json.dumps(dataset.stamp()))},
         "categories": config.categories,
         "limit": config.limit,
         "category_names": {name: rubric.names for name, rubric in config.rubrics.items()},
@@ -68,11 +79,15 @@ def ensure_plan(config: Config, run_dir: RunDir) -> Plan:
     plan = run_dir.read_plan()
     if plan is not None and plan.made_from == made_from:
         return plan
+    if plan is not None:
+        logger.warning("the dataset, its category names, or the selection has changed; the plan is made anew")
     logger.info("reading %s once to make the plan", config.dataset.kwargs.get("path", config.dataset.target))
     samples, bad = _collect(dataset, _canonical_names(config))
-    if bad and dataset.on_bad_record == "stop":
+    if bad and getattr(dataset, "on_bad_record", "stop") == "stop":
         raise UserError(_list_problems(bad))
     plan = Plan(made_from, _select(samples, config), [dataclasses.asdict(record) for record in bad])
+    if check:
+        check(plan)
     if not config.dry_run:
         run_dir.create()
         run_dir.write_plan(plan)
@@ -90,8 +105,8 @@ def find_checkpoint(component: ComponentConfig, download: bool) -> Checkpoint | 
     name = component.kwargs.get("checkpoint")
     if not isinstance(name, str):
         return None
-    allow_pickle = bool(component.kwargs.get("allow_pickle"))
-    return checkpoints.find(name, component.kwargs.get("revision"), download, allow_pickle)
+    extra = [key for key in ("allow_pickle", "trust_remote_code") if component.kwargs.get(key)]
+    return checkpoints.find(name, component.kwargs.get("revision"), download, extra)
 
 
 def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | None, **placement: Any) -> Any:

@@ -43,7 +43,7 @@ def print_report(console: Console, report: dict[str, Any], path: Path) -> None:
     if report["best_category"]:
         console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
     for note in report["notes"]:
-        console.print(note, style="bold yellow", markup=False, highlight=False)
+        console.print(logs.printable(note), style="bold yellow", markup=False, highlight=False)
     console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -80,7 +80,7 @@ def build_report(run_dir: RunDir, judge: str) -> dict[str, Any]:
         "editbench": __version__,
         "created": utc_now(),
         "run": run_dir.root.name,
-        "notes": _notes({"editor": editor, "judge": judge_facts}),
+        "notes": _notes({"editor": editor, "judge": judge_facts}, counts),
         "counts": counts,
         "overall": overall,
         "categories": categories,
@@ -186,9 +186,13 @@ def _phase(run_dir: RunDir, phase: str, component: str | None) -> tuple[dict[str
     return facts.pop("component"), facts
 
 
-def _notes(components: dict[str, dict[str, Any] | None]) -> list[str]:
-    """What a reader must know before the numbers: fakes, and what checkpoints say of themselves."""
-    return [
+def _notes(components: dict[str, dict[str, Any] | None], counts: dict[str, int]) -> list[str]:
+    """What a reader must know before the numbers: fakes, what checkpoints say of themselves, what is not on record."""
+    made = {"editor": counts["edited"], "judge": counts["scored"] + counts["unparsed"]}
+    unknown = [
+        f"{name}: not on record, sessions.json is missing" for name, n in made.items() if n and not components[name]
+    ]
+    return unknown + [
         f"{name}: {facts[key]}"
         for name, facts in components.items()
         for key in ("note", "checkpoint_note")

@@ -19,7 +19,7 @@ import yaml
 from editbench.errors import UserError
 from editbench.records import Edit, Judgment, Sample, to_dict
 from editbench.sealed_json import seal, unseal
-from editbench.shards import sample_end, scan
+from editbench.shards import DamagedSampleError, is_zero_from, sample_end, scan, shard_name
 
 JUDGE_SECTIONS = ("judge", "rubrics")
 """Sections of the configuration that phase 2 uses and phase 1 does not."""
@@ -105,7 +105,10 @@ class RunDir:
         if not self.plan.exists():
             return None
         data = read_json(self.plan)
-        return Plan(data["made_from"], [Sample(**sample) for sample in data["samples"]], data["skipped"])
+        try:
+            return Plan(data["made_from"], [Sample(**sample) for sample in data["samples"]], data["skipped"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self.plan} is no plan ({error!r}); remove it and start the edit phase again") from error
 
     def write_plan(self, plan: Plan) -> None:
         """Write the plan, one sample a line."""
@@ -115,7 +118,13 @@ class RunDir:
 
     def read_config(self) -> dict[str, Any]:
         """Read the resolved configuration of the last start; empty if there was none."""
-        return yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
+        if not self.config.exists():
+            return {}
+        try:
+            config: dict[str, Any] = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.config} is no YAML ({error}); remove it and start the phase again") from error
+        return config
 
     def write_config(self, resolved: dict[str, Any], phase: str) -> None:
         """Write the resolved configuration; what only the other phase uses stays as that phase had it."""
@@ -126,13 +135,27 @@ class RunDir:
         """Read the latest edit of each sample."""
         return {edit.sample_id: edit for edit in read_lines(self.edits_index, Edit)}
 
+    def lost_images(self, edits: dict[str, Edit]) -> set[str]:
+        """Ids of edited samples whose shard is gone or too short to hold the image."""
+        ends = {path.name: path.stat().st_size for path in self.edits.glob("shard-*.tar")}
+        return {
+            edit.sample_id
+            for edit in edits.values()
+            if edit.shard is not None
+            and edit.offset is not None
+            and edit.offset + (edit.length or 0) > ends.get(shard_name(edit.shard), 0)
+        }
+
     def committed_shard_end(self) -> tuple[int, int] | None:
         """Where the last image that the index knows ends, as (shard, end in bytes); None without any."""
         return max(
             (
                 (edit.shard, sample_end(edit.offset, edit.length))
                 for edit in read_lines(self.edits_index, Edit)
-                if edit.shard is not None and edit.offset is not None and edit.length is not None
+                if edit.shard is not None
+                and edit.offset is not None
+                and edit.length is not None
+                and (self.edits / shard_name(edit.shard)).exists()
             ),
             default=None,
         )
@@ -143,7 +166,13 @@ class RunDir:
 
     def read_sessions(self) -> list[dict[str, Any]]:
         """Read the facts of every start of a phase, oldest first."""
-        return read_json(self.sessions)["sessions"] if self.sessions.exists() else []
+        if not self.sessions.exists():
+            return []
+        data = read_json(self.sessions)
+        if not isinstance(data, dict) or not isinstance(data.get("sessions"), list):
+            raise UserError(f"{self.sessions} holds no list of sessions; remove it (times and models are lost with it)")
+        sessions: list[dict[str, Any]] = data["sessions"]
+        return sessions
 
     def write_status(self, phase: str, state: str, done: int, failed: int, total: int) -> None:
         """Tell scripts and people where the run stands."""
@@ -199,6 +228,10 @@ def take_up_stored(run_dir: RunDir) -> int:
                 fields = {name: value for name, value in stored.metadata.items() if name in names}
                 index.append(Edit(**(fields | {"shard": number, "offset": stored.offset})))
                 taken += 1
+        except DamagedSampleError as error:
+            if not is_zero_from(path, error.end):
+                raise UserError(f"{error}; restore the file, or remove it to edit its images anew") from error
+            logger.warning("%s; nothing follows it, so it is taken for a torn end and edited anew", error)
         except (ValueError, TypeError) as error:
             raise UserError(f"{error}; restore the file, or remove it to edit its images anew") from error
     index.close()
@@ -242,7 +275,7 @@ def read_json(path: Path) -> Any:
 def write_atomic(path: Path, text: str) -> None:
     """Write a file so that readers see the old or the new text, never a part, also after a power cut."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -22,16 +22,17 @@ from typing import Any
 
 from editbench import cli, devices, distributed, logs
 from editbench.checkpoints import Checkpoint
-from editbench.config import REDACTED, ComponentConfig, Config
+from editbench.config import ComponentConfig, Config, restore
 from editbench.distributed import Gather, Ranks, deal
 from editbench.errors import UserError
+from editbench.judges import Judge
 from editbench.judging import BatchJudge
 from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
 from editbench.preemption import EXIT_PREEMPTED, Preemption
 from editbench.records import Edit, Judgment, Sample, to_dict
 from editbench.run_dir import JsonLines, RunDir
-from editbench.session import Session, component_facts
-from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks
+from editbench.session import Session, check_failures, component_facts
+from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks, refuse_lost, withdraw_judgments
 
 logger = logging.getLogger("editbench.score")
 
@@ -49,7 +50,7 @@ def main(config: Config) -> None:
         checkpoint = distributed.node_first(ranks, lambda: find_checkpoint(config.judge, download=True))
         tasks, kept, session = _prepare(config, ranks, run_dir, checkpoint)
         if not tasks:
-            logger.info("every edited sample is judged already")
+            logger.info("nothing is left to judge (failed samples are tried again with retry_failed=true)")
             return
         with session or contextlib.nullcontext():
             preempted = _judge_all(config, ranks, run_dir, checkpoint, tasks, kept, session)
@@ -69,14 +70,13 @@ class JudgmentWriter:
     def handle(self, payload: bytes) -> None:
         """Take the judgments of one batch."""
         judgments = [Judgment(**fields) for fields in json.loads(payload)]
+        batch = [judgment.score for judgment in judgments if judgment.score is not None]
+        self._scores += batch
+        facts = f"mean {_mean(self._scores)}, of the last batch {_mean(batch)}"
+        logger.debug("batch of %d: %s", len(judgments), facts)
         for judgment in judgments:
             self._file.append(judgment)
-            if judgment.score is not None:
-                self._scores.append(judgment.score)
-            mean = f"mean {statistics.fmean(self._scores):.3f}" if self._scores else "no score yet"
-            self._session.count(judgment.state, mean)
-        batch = [judgment.score for judgment in judgments if judgment.score is not None]
-        logger.debug("batch of %d: mean %s", len(judgments), statistics.fmean(batch) if batch else None)
+            self._session.count(judgment.state, facts)
 
     def close(self) -> None:
         """Close the file."""
@@ -96,12 +96,18 @@ def _prepare(
         plan = run_dir.read_plan()
         if plan is None or not run_dir.edits_index.exists():
             raise UserError(f"{run_dir.root}: nothing was edited here; run the edit phase first, or give its run_name")
+        edits = run_dir.read_edits()
+        refuse_lost(run_dir, run_dir.lost_images(edits))
         tasks, kept = find_judge_tasks(config, run_dir, plan, checkpoint)
+        if not tasks and not kept and len(edits) < len(plan.samples):
+            raise UserError(f"{run_dir.root}: no planned sample has an edited image yet; run the edit phase first")
         run_dir.write_config(config.resolved, "score")
         states, total = Counter(judgment.state for judgment in kept), len(tasks) + len(kept)
         if total < len(plan.samples):
             logger.warning("%d of %d planned samples have an edited image", total, len(plan.samples))
+        check_failures("score", states, total, config.max_failed)
         if tasks:
+            withdraw_judgments(tasks, run_dir, config.judge.name)
             component = component_facts(config.judge, checkpoint)
             session = Session(run_dir, "score", total, states, config.max_failed, component)
         else:
@@ -123,14 +129,18 @@ def _judge_all(
     session: Session | None,
 ) -> bool:
     """Place the replicas, deal the batches to them, and send the judgments to rank 0; returns whether preempted."""
+    dataset = open_dataset(_planned_dataset(run_dir, config)) if config.judge.compare_with_original else None
     placed, batch_size = _place(config, ranks, checkpoint)
     batches = cut_batches(tasks, batch_size)
     active = [rank for rank, replica in enumerate(placed) if replica][: len(batches)]
     shares = dict(zip(active, deal(batches, len(active)), strict=True))
     mine = placed[ranks.rank] if ranks.rank in shares else []
+    judge: Judge | None = None
     started = time.monotonic()
     with distributed.loading_turn(ranks, config.judge.max_concurrent_loads, checkpoint):
-        judge = construct(config.judge, "judge", checkpoint, devices=mine) if mine else None
+        if mine:
+            devices.use(mine[0])
+            judge = construct(config.judge, "judge", checkpoint, devices=mine)
     on = distributed.all_gather(devices.describe(mine))
     writer = None
     if session:
@@ -142,7 +152,7 @@ def _judge_all(
     timeout_s = config.distributed.timeout_s
     with Preemption() as preemption, Gather(writer.handle if writer else None, timeout_s) as gather:
         if judge:
-            batch_judge = BatchJudge(judge, open_dataset(_planned_dataset(run_dir, config)), config, run_dir)
+            batch_judge = BatchJudge(judge, dataset, config, run_dir)
             for batch in shares[ranks.rank]:
                 if preemption.requested:
                     break
@@ -183,8 +193,11 @@ def _planned_dataset(run_dir: RunDir, config: Config) -> ComponentConfig:
     if plan is None:
         raise UserError(f"{run_dir.plan} was removed while the phase was running; start it again")
     made_from = plan.made_from["dataset"]
-    secrets = {key: config.dataset.kwargs.get(key) for key, value in made_from["kwargs"].items() if value == REDACTED}
-    return ComponentConfig(made_from["class"], "dataset", made_from["kwargs"] | secrets)
+    return ComponentConfig(made_from["class"], "dataset", restore(made_from["kwargs"], config.dataset.kwargs))
+
+
+def _mean(scores: Sequence[float]) -> str:
+    return f"{statistics.fmean(scores):.3f}" if scores else "–"
 
 
 def _payload(judgments: list[Judgment]) -> bytes:

@@ -14,7 +14,7 @@ _SEAL = re.compile(rb', "check": "([0-9a-f]{8})"\}$')
 
 def seal(fields: dict[str, Any]) -> bytes:
     """Serialize a non-empty dict as one line of UTF-8 JSON with its checksum, without a line end."""
-    text = json.dumps(fields, ensure_ascii=False).encode()
+    text = json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace")  # half surrogates stay escapes
     return text[:-1] + b', "check": "%08x"}' % zlib.crc32(text)
 
 

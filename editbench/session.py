@@ -10,7 +10,7 @@ from typing import Any
 
 from editbench import __version__
 from editbench.checkpoints import Checkpoint
-from editbench.config import CHECKOUT, ComponentConfig
+from editbench.config import CHECKOUT, ComponentConfig, redact
 from editbench.errors import UserError
 from editbench.logs import ProgressDisplay
 from editbench.records import FAILURE_STATES, State
@@ -67,12 +67,7 @@ class Session:
         self._states[state] += 1
         shown = [f"{count} {name}" for name, count in sorted(self._states.items())]
         self._display.update(self._states.total(), ", ".join([*shown, facts] if facts else shown))
-        failed = self._failed() - self._states["unparsed"]
-        if state in FAILURE_STATES and failed > self._max_failed * self._total:
-            raise UserError(
-                f"{failed} of {self._total} samples failed in phase {self._phase}, more than max_failed="
-                f"{self._max_failed} allows; {self._run_dir.logs} and the run's .jsonl files tell why"
-            )
+        check_failures(self._phase, self._states, self._total, self._max_failed)
         if time.monotonic() - self._written >= WRITE_EVERY_S:
             self._write("running")
 
@@ -82,7 +77,11 @@ class Session:
 
     def loaded(self, describe: dict[str, Any], **facts: Any) -> None:
         """Add what is known once the model is loaded: its own description, and facts of this start."""
-        self._component |= describe
+        if not isinstance(describe, dict):
+            raise UserError(
+                f"{self._component['class']}.describe() returned a {type(describe).__name__}, must be a dict"
+            )
+        self._component |= redact(describe)
         self._facts |= facts
         self._write("running")
 
@@ -115,6 +114,20 @@ class Session:
                 "component": self._component,
                 "environment": self._environment,
             }
+        )
+
+
+def check_failures(phase: str, states: Counter[State], total: int, max_failed: float) -> None:
+    """Check that a phase may go on.
+
+    Raises:
+        UserError: more of its samples have failed than allowed; replies without a score do not count here.
+    """
+    failed = sum(states[state] for state in FAILURE_STATES if state != "unparsed")
+    if failed > max_failed * total:
+        raise UserError(
+            f"{failed} of {total} samples failed in phase {phase}, more than max_failed={max_failed} allows; logs/ and "
+            "the .jsonl files in the run folder tell why, retry_failed=true tries them again"
         )
 
 

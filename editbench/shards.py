@@ -134,6 +134,18 @@ class StoredSample:
     offset: int
 
 
+class DamagedSampleError(ValueError):
+    """A sample's bytes are not those that were written.
+
+    Attributes:
+        end: Where in the shard the sample ends, in bytes.
+    """
+
+    def __init__(self, message: str, end: int) -> None:
+        super().__init__(message)
+        self.end = end
+
+
 def scan(path: Path, start: int = 0) -> Iterator[StoredSample]:
     """Yield the whole samples of a shard from byte `start` on; a torn end is left out.
 
@@ -141,8 +153,9 @@ def scan(path: Path, start: int = 0) -> Iterator[StoredSample]:
     padding by being zero.
 
     Raises:
-        ValueError: damage before the end, or a member that we would not have written (a path, a link, a device);
-            names file and byte.
+        DamagedSampleError: a sample's bytes are not those that were written.
+        ValueError: other damage, or a member that we would not have written (a path, a link, a device); names file
+            and byte.
     """
     with path.open("rb") as file:
         file.seek(start)
@@ -156,10 +169,21 @@ def scan(path: Path, start: int = 0) -> Iterator[StoredSample]:
             try:
                 metadata = unseal(first[1])
             except ValueError as error:
-                raise ValueError(f"{path}: {first[0]} is damaged: {error}") from error
+                raise DamagedSampleError(f"{path}: {first[0]} is damaged: {error}", file.tell()) from error
             if hashlib.sha256(second[1]).hexdigest() != metadata.get("sha256"):
-                raise ValueError(f"{path}: {second[0]} is damaged: its digest is not the one in {first[0]}")
+                message = f"{path}: {second[0]} is damaged: its digest is not the one in {first[0]}"
+                raise DamagedSampleError(message, file.tell())
             yield StoredSample(key, metadata, second[1], file.tell() - _padded(len(second[1])))
+
+
+def is_zero_from(path: Path, start: int) -> bool:
+    """Whether nothing but zeros follows in a shard: its end, or what a power cut left of what was being written."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while chunk := file.read(2**20):
+            if any(chunk):
+                return False
+    return True
 
 
 def _read_member(file: BinaryIO, path: Path) -> tuple[str, bytes] | None:
@@ -174,9 +198,11 @@ def _read_member(file: BinaryIO, path: Path) -> tuple[str, bytes] | None:
         raise ValueError(f"{path}: no tar member at byte {at}: {error}") from error
     if info.type != tarfile.REGTYPE or not _MEMBER_NAME.fullmatch(info.name):
         raise ValueError(f"{path}: the member {info.name!r} at byte {at} is none that editbench writes; refused")
-    padded = file.read(_padded(info.size))
-    if len(padded) < _padded(info.size):
+    if info.size < 0:
+        raise ValueError(f"{path}: the member {info.name} at byte {at} claims {info.size} bytes")
+    if _padded(info.size) > path.stat().st_size - file.tell():  # asked first: read() would make room for any claim
         return None
+    padded = file.read(_padded(info.size))
     if any(padded[info.size :]):
         raise ValueError(f"{path}: the padding of {info.name} is not zero")
     return info.name, padded[: info.size]

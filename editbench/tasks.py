@@ -4,11 +4,13 @@ Results are compared by their units (see `identity.py`), so it does not matter w
 processes.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from editbench.checkpoints import Checkpoint
 from editbench.config import ComponentConfig, Config
+from editbench.errors import UserError
 from editbench.identity import (
     component_identity,
     edit_unit,
@@ -19,7 +21,7 @@ from editbench.identity import (
 )
 from editbench.records import Edit, Judgment, Sample
 from editbench.rubrics import RETRY_PROMPT, prompts
-from editbench.run_dir import Plan, RunDir
+from editbench.run_dir import JsonLines, Plan, RunDir
 
 EDIT_KEYS = ("editor.", "seed", "dataset.language")
 """Keys of the configuration that can change an edited image."""
@@ -70,6 +72,7 @@ def find_edit_tasks(
     """
     editor = component_identity(config.editor, checkpoint)
     edits = run_dir.read_edits()
+    lost = run_dir.lost_images(edits)
     tasks: list[EditTask] = []
     kept: list[Edit] = []
     changed = 0
@@ -77,14 +80,19 @@ def find_edit_tasks(
         seed = sample_seed(config.seed, sample.sample_id)
         unit = edit_unit(sample_input(sample), editor, seed)
         edit = edits.get(sample.sample_id)
-        differs = edit is not None and edit.unit != unit and _comparable(config.editor, checkpoint)
+        if edit is None or edit.state == "pending":
+            tasks.append(EditTask(sample, seed, unit))
+            continue
+        differs = edit.unit != unit and _comparable(config.editor, checkpoint)
         changed += differs
-        if edit is None or differs or (config.retry_failed and edit.state != "edited"):
+        if differs or sample.sample_id in lost or (config.retry_failed and edit.state != "edited"):
             tasks.append(EditTask(sample, seed, unit))
         else:
             kept.append(edit)
-    if changed and config.on_change == "stop":
-        raise refuse_changed("edits", changed, run_dir.read_config(), config.resolved, EDIT_KEYS)
+    if config.on_change == "stop":
+        if changed:
+            raise refuse_changed("edits", changed, run_dir.read_config(), config.resolved, EDIT_KEYS)
+        refuse_lost(run_dir, lost)
     return tasks, kept
 
 
@@ -109,8 +117,8 @@ def find_judge_tasks(
         edit, judgment = edits.get(sample.sample_id), judgments.get(sample.sample_id)
         if edit is None or edit.sha256 is None or edit.input != sample_input(sample):
             continue
-        if judgment is not None and judgment.image_sha256 != edit.sha256:
-            judgment = None  # it is of an earlier edit
+        if judgment is not None and (judgment.image_sha256 != edit.sha256 or judgment.state == "edited"):
+            judgment = None  # it is of an earlier edit, or was withdrawn
         shown = [sample.source_sha256, edit.sha256] if with_source else [edit.sha256]
         words = [*prompts(config.rubrics[sample.category], sample, with_source), RETRY_PROMPT]
         unit = judgment_unit(shown, words, judge)
@@ -125,6 +133,44 @@ def find_judge_tasks(
         same_judge = before.get("judge", {}).get("name") == config.judge.name
         raise refuse_changed("judgments", changed, before if same_judge else {}, config.resolved, JUDGE_KEYS)
     return tasks, kept
+
+
+def withdraw_edits(tasks: Sequence[EditTask], run_dir: RunDir) -> None:
+    """Put on record that the edits which tasks are to replace do not count any more.
+
+    Without that, a phase killed half way through `on_change=redo` would leave results of two settings side by side.
+    """
+    edits = run_dir.read_edits()
+    with contextlib.closing(JsonLines(run_dir.edits_index)) as index:
+        for task in tasks:
+            sample = task.sample
+            if sample.sample_id in edits:
+                digest = sample_input(sample)
+                index.append(Edit(sample.sample_id, sample.category, "pending", task.unit, digest, task.seed))
+
+
+def withdraw_judgments(tasks: Sequence[JudgeTask], run_dir: RunDir, judge: str) -> None:
+    """Put on record that the judgments which tasks are to replace do not count any more."""
+    judgments = run_dir.read_judgments(judge)
+    with contextlib.closing(JsonLines(run_dir.judgments_of(judge))) as lines:
+        for task in tasks:
+            sample = task.sample
+            if sample.sample_id in judgments:
+                image = task.edit.sha256 or ""
+                lines.append(Judgment(sample.sample_id, sample.category, "edited", task.unit, image))
+
+
+def refuse_lost(run_dir: RunDir, lost: Collection[str]) -> None:
+    """Refuse to go on without images that the index names.
+
+    Raises:
+        UserError: there are such.
+    """
+    if lost:
+        raise UserError(
+            f"{len(lost)} images that {run_dir.edits_index} names are not in their shards (e.g. of {min(lost)!r}); "
+            "restore the shards, or edit those samples anew with on_change=redo in the edit phase"
+        )
 
 
 def cut_batches(tasks: Sequence[JudgeTask], batch_size: int) -> list[list[JudgeTask]]:

@@ -1,12 +1,18 @@
 """Starts the commands as a user does, each in a process of its own with a limit of time."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 180
@@ -32,13 +38,10 @@ class Outcome:
 
 def run_python(arguments: list[str], folder: Path, timeout_s: float = TIMEOUT_S, **environment: str) -> Outcome:
     """Run Python with these arguments in a folder; a command that hangs is ended with all its children."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=folder,
-        env=kept
-        | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "160"}
-        | environment,
+        env=_environment(environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -60,8 +63,7 @@ def run_python(arguments: list[str], folder: Path, timeout_s: float = TIMEOUT_S,
 
 def torchrun(world_size: int, arguments: list[str], folder: Path, timeout_s: float = TIMEOUT_S) -> Outcome:
     """Run a script, or `-m module`, on several processes of this machine."""
-    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world_size}"]
-    return run_python([*start, *arguments], folder, timeout_s)
+    return run_python([*_launcher(world_size), *arguments], folder, timeout_s)
 
 
 def run_phase(phase: str, run_dir: Path, overrides: list[str], world_size: int = 2) -> Outcome:
@@ -73,3 +75,106 @@ def run_phase(phase: str, run_dir: Path, overrides: list[str], world_size: int =
         outcome = torchrun(world_size, ["-m", f"editbench.{phase}", *settings], run_dir.parent)
     assert outcome.code == 0, outcome.tail
     return outcome
+
+
+class Job:
+    """A phase under torchrun that goes on while the test does something to it. Use as a context manager.
+
+    Leaving it kills what is left of it, found by the run folder on the command lines.
+
+    Args:
+        phase: `edit` or `score`.
+        run_dir: The run folder.
+        overrides: Further overrides.
+        world_size: Number of processes.
+        options: Further options of torchrun.
+    """
+
+    def __init__(
+        self, phase: str, run_dir: Path, overrides: list[str], world_size: int = 2, options: tuple[str, ...] = ()
+    ) -> None:
+        self._module, self._run_dir = f"editbench.{phase}", run_dir
+        self._log = (run_dir.parent / f"job-{time.monotonic_ns()}.txt").open("w+b")
+        arguments = [*_launcher(world_size), *options, "-m", self._module, f"run_dir={run_dir}", *overrides]
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=run_dir.parent,
+            env=_environment({}),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.torchrun = psutil.Process(self._process.pid)
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill(*self.family())
+        self._process.wait(timeout=30)
+        self._log.close()
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    @property
+    def output(self) -> str:
+        return Path(self._log.name).read_text(encoding="utf-8", errors="replace")
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes of this run that are workers, orphans of a killed torchrun too."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                line = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+            except psutil.Error:
+                continue
+            if f"run_dir={self._run_dir}" in line and self._module in line and "torch.distributed.run" not in line:
+                found.append(process)
+        return found
+
+    def family(self) -> list[psutil.Process]:
+        """Torchrun, stopped so that it starts no more workers, then all its workers, also one it has just forked."""
+        children = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.torchrun.suspend()
+            children = self.torchrun.children(recursive=True)
+        return list(dict.fromkeys([self.torchrun, *children, *self.workers()]))
+
+    def kill(self, *processes: psutil.Process) -> None:
+        """SIGKILL; psutil makes sure that a number which the system has given away again is not meant."""
+        for process in processes:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+    def wait_until(self, condition: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> bool:
+        """Wait until something is so; returns False if the job ended before."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if self.ended:
+                return bool(condition())
+            assert time.monotonic() < deadline, f"not so after {timeout_s} s; {self.output[-SHOWN_CHARACTERS:]}"
+            time.sleep(0.01)
+        return True
+
+    def wait(self, timeout_s: float = TIMEOUT_S) -> Outcome:
+        """Wait until torchrun has ended."""
+        try:
+            code = self._process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"no end after {timeout_s} s; {self.output[-SHOWN_CHARACTERS:]}") from None
+        return Outcome(code, self.output)
+
+
+def _launcher(world_size: int) -> list[str]:
+    return ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world_size}"]
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    ours = {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "160"}
+    return kept | ours | more

@@ -116,6 +116,16 @@ class DiffusersEditor:
         return {"class": type(self._pipe).__name__, "call": self._call}
 
     def _check_call(self, height: int | None, width: int | None) -> None:
+        reserved = [key for key in self._call if key in ("image", "prompt", "generator", "output_type")]
+        if reserved:
+            raise UserError(f"editor.call.{reserved[0]}: is set for every sample; remove it")
+        default_scale = getattr(self._accepted.get("true_cfg_scale"), "default", None)
+        scale = self._call.get("true_cfg_scale", default_scale)
+        if isinstance(scale, int | float) and scale > 1 and self._call.get("negative_prompt") is None:
+            raise UserError(
+                f"{type(self._pipe).__name__} would run with true_cfg_scale={scale}, which has no effect without a "
+                'negative prompt; set editor.negative_prompt to " ", or editor.true_cfg_scale to 1'
+            )
         unknown = [key for key in self._call if key not in self._accepted]
         if unknown:
             raise UserError(

@@ -13,6 +13,9 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+CUT_OFF = "…"
+"""Last character of a reply that was cut off; a number right before it is no score, its end is missing."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -5,8 +5,9 @@ from typing import Any
 
 from PIL import Image
 
+from editbench.devices import RESERVE_BYTES
 from editbench.errors import UserError
-from editbench.judges import Request
+from editbench.judges import CUT_OFF, Request
 from editbench.special_tokens import as_plain_text
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -62,9 +63,11 @@ class Qwen3VLJudge:
         ).eval()
         _refuse_offload(getattr(self._model, "hf_device_map", {}), devices)
         self._max_new_tokens = max_new_tokens
+        ends = self._model.generation_config.eos_token_id
+        self._ends = ends if isinstance(ends, list) else [ends]
 
     def reply(self, requests: Sequence[Request]) -> list[str]:
-        """Generate greedily for the whole batch."""
+        """Generate greedily for the whole batch; a reply that reached `max_new_tokens` ends with `CUT_OFF`."""
         import torch
 
         inputs = self._processor.apply_chat_template(
@@ -78,8 +81,10 @@ class Qwen3VLJudge:
         with torch.inference_mode():
             tokens = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
         new = tokens[:, inputs["input_ids"].shape[1] :]  # (B, new tokens) int64
-        replies: list[str] = self._processor.batch_decode(new, skip_special_tokens=True)
-        return replies
+        ends = torch.tensor(self._ends, device=new.device)
+        complete = torch.isin(new, ends).any(dim=1).tolist()
+        replies = self._processor.batch_decode(new, skip_special_tokens=True)
+        return [reply if whole else reply + CUT_OFF for reply, whole in zip(replies, complete, strict=True)]
 
     def _plain(self, text: str) -> str:
         return as_plain_text(text, self._processor.tokenizer)
@@ -102,7 +107,7 @@ def _placement(devices: list[str]) -> dict[str, Any]:
     indexes = [torch.device(device).index for device in devices]
     return {
         "device_map": "auto",
-        "max_memory": {index: torch.cuda.mem_get_info(index)[0] for index in indexes},
+        "max_memory": {index: torch.cuda.mem_get_info(index)[0] - RESERVE_BYTES for index in indexes},
     }
 
 

@@ -27,8 +27,9 @@ Rules
    line, or is followed by "because" or "since"; it has no other label, sign or list marker; and the reply
    does not speak of the neutral starting point ("each criterion starts at neutral 5" is no score).
 
-Every pattern is bounded or possessive, so time grows linearly with the reply. Whether a reply was cut off
-inside its last number cannot be seen here: the caller knows if generation reached its limit.
+7. A reply that was cut off ends with "…"; a number right before it has lost its end and is no value.
+
+Every pattern is bounded or possessive, so time grows linearly with the reply.
 """
 
 import json
@@ -107,7 +108,7 @@ def parse_score(reply: str) -> float | None:
     Returns:
         The score, 0.0 to 10.0, or None if the reply is unparsed.
     """
-    text = _answer(reply)
+    text = _answer(_without_cut_number(reply))
     decoded = _cut_json(text) if text is not None else None
     if decoded is None:
         return None
@@ -121,6 +122,14 @@ def parse_score(reply: str) -> float | None:
     if found:
         return max(found, key=lambda item: item[0])[1]
     return None if has_json else _bare_score(text)
+
+
+def _without_cut_number(reply: str) -> str:
+    """Drop a number that the end of a cut-off reply ("…") touches: its last digits are missing."""
+    body = reply.rstrip()
+    if not body.endswith(("…", "...")):
+        return reply
+    return body.rstrip("….").rstrip("0123456789０１２３４５６７８９./．／")
 
 
 def _answer(reply: str) -> str | None:

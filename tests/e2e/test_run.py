@@ -126,7 +126,7 @@ def test_a_partial_run_goes_on_at_another_world_size_with_exactly_what_is_missin
     assert results(run_dir) == alone
 
     again = run_python(["-m", "editbench.edit", f"run_dir={run_dir}", *overrides], tmp_path)
-    assert again.code == 0 and "every planned sample is edited already" in again.output, again.tail
+    assert again.code == 0 and "nothing is left to edit" in again.output, again.tail
     assert len(RunDir(run_dir).read_sessions()) == 4
 
 

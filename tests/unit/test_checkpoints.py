@@ -23,7 +23,7 @@ def describe_tensor(shape):
 def folder(tmp_path):
     folder = tmp_path / "checkpoint"
     (folder / "vae").mkdir(parents=True)
-    (folder / "model_index.json").write_text('{"_class_name": "Pipe"}')
+    (folder / "index.json").write_text('{"_class_name": "Pipe"}')
     (folder / "vae" / "config.json").write_text('{"dim": 4}')
     (folder / "vae" / "model.safetensors").write_bytes(safetensors(describe_tensor([4]), bytes(16)))
     (folder / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(16)))
@@ -68,7 +68,7 @@ CHANGES = {
     "a config file": lambda f: (f / "vae" / "config.json").write_text('{"dim": 5}'),
     "a new file": lambda f: (f / "vae" / "merges.txt").write_text("a b"),
     "an empty new file": lambda f: (f / "extra.json").write_text(""),
-    "a file that is gone": lambda f: (f / "model_index.json").unlink(),
+    "a file that is gone": lambda f: (f / "index.json").unlink(),
     "a renamed file": lambda f: (f / "b.safetensors").rename(f / "c.safetensors"),
     "a moved file": lambda f: (f / "vae" / "config.json").rename(f / "config.json"),
     "the note": lambda f: (f / NOTE_FILE).write_text("random weights"),
@@ -187,3 +187,11 @@ def test_a_hub_id_in_the_cache_is_found_with_its_commit(folder, empty_hub_cache)
     assert found.revision == commit
     assert found.fingerprint == fingerprint(folder)
     assert find("somebody/something", "other-branch", download=False) is None
+
+
+def test_weights_beside_a_pipeline_s_folders_do_not_count(folder):
+    (folder / "model_index.json").write_text("{}")
+    (folder / "vae").mkdir(exist_ok=True)
+    (folder / "vae" / "model.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(16)))
+    found = find(str(folder), None, False)
+    assert found.size_bytes == sum(file.stat().st_size for file in (folder / "vae").glob("*.safetensors"))

@@ -232,7 +232,7 @@ def test_a_value_out_of_range_is_named_with_what_was_found_and_what_is_wanted(re
         node = node[group]
     node[last] = value
     with pytest.raises(UserError) as caught:
-        configuration._check(changed)
+        configuration.check(changed)
     assert str(caught.value).startswith(f"{key}={value!r}: must be ")
     assert wanted in str(caught.value)
 

@@ -28,7 +28,7 @@ from editbench.records import Edit
 from editbench.run_dir import JsonLines, Plan, RunDir, take_up_stored
 from editbench.session import Session
 from editbench.shards import read_image
-from editbench.tasks import EditTask, find_edit_tasks
+from editbench.tasks import EditTask, find_edit_tasks, withdraw_edits
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理"]
 
@@ -116,7 +116,7 @@ def test_a_good_edit_is_recorded_with_its_sizes_and_no_error(run: Run) -> None:
         (Image.new("RGB", (40, 30), (7, 8, 9)), "invalid_output", "InvalidOutputError", "(7, 8, 9)"),
         (make_picture(1).convert("L"), "invalid_output", "InvalidOutputError", "mode L"),
         (make_picture(1).convert("RGBA"), "invalid_output", "InvalidOutputError", "mode RGBA"),
-        (None, "edit_failed", "AttributeError", "mode"),
+        (None, "invalid_output", "InvalidOutputError", "the editor returned a NoneType, must be a PIL image"),
     ],
     ids=["exception", "nan", "wrong size", "uniform", "grey", "rgba", "no image"],
 )
@@ -226,7 +226,7 @@ def test_a_checkpoint_with_other_weights_makes_other_edits(run: Run) -> None:
     trained = Checkpoint(Path("a"), None, 1, "fingerprint-2", "")
     run.record(run.find(checkpoint=first)[0])
     assert run.find(checkpoint=moved)[0] == []
-    with pytest.raises(UserError, match="checkpoint's files"):
+    with pytest.raises(UserError, match="a checkpoint's files"):
         run.find(checkpoint=trained)
 
 
@@ -357,3 +357,53 @@ def test_an_image_that_the_index_does_not_know_is_taken_up_not_done_again(run: R
     run.run_dir.edits_index.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])  # killed within the last line
     assert take_up_stored(run.run_dir) == 1
     assert run.run_dir.read_edits() == before
+
+
+def test_an_image_that_a_power_cut_left_as_zeros_is_a_torn_end(run: Run) -> None:
+    write_edits(run, run.find()[0])
+    before = run.run_dir.read_edits()
+    last = list(before.values())[-1]
+    lines = run.run_dir.edits_index.read_bytes().splitlines(keepends=True)
+    run.run_dir.edits_index.write_bytes(b"".join(lines[:-1]))
+    shard = run.run_dir.edits / "shard-00000.tar"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: last.offset + 40].ljust(len(whole), b"\0"))
+    assert take_up_stored(run.run_dir) == 0
+    assert list(run.run_dir.read_edits()) == list(before)[:-1]
+
+
+def test_a_redo_that_is_killed_leaves_no_results_of_the_earlier_settings(run: Run) -> None:
+    write_edits(run, run.find()[0])
+    tasks, kept = run.find("seed=7", "on_change=redo")
+    assert (len(tasks), kept) == (6, [])
+    withdraw_edits(tasks, run.run_dir)
+    assert {edit.state for edit in run.run_dir.read_edits().values()} == {"pending"}
+    assert len(run.find("seed=7")[0]) == 6  # without on_change now
+    assert len(run.find()[0]) == 6
+
+
+def test_images_whose_shard_is_gone_stop_the_phase_or_are_edited_anew(run: Run) -> None:
+    write_edits(run, run.find()[0], fail={1})
+    (run.run_dir.edits / "shard-00000.tar").unlink()
+    with pytest.raises(UserError, match=r"5 images that .* names are not in their shards"):
+        run.find()
+    tasks, kept = run.find("on_change=redo")
+    assert len(tasks) == 5
+    assert [edit.state for edit in kept] == ["edit_failed"]
+    withdraw_edits(tasks, run.run_dir)
+    write_edits(run, tasks)
+    assert run.find()[0] == []
+
+
+def test_an_editor_may_use_its_memory_again(run: Run) -> None:
+    reused = Image.new("RGB", (8, 8))
+
+    class Reusing(FakeEditor):
+        def edit(self, source, instruction, seed, on_step):
+            reused.putpixel((0, 0), (seed % 255, 0, 0))
+            return reused
+
+    task = run.find()[0][0]
+    _, image = edit_one(Reusing("cpu"), open_dataset(run.config.dataset), task, SourceConfig(), no_step)
+    reused.putpixel((0, 0), (1, 2, 3))
+    assert image.getpixel((0, 0)) == (task.seed % 255, 0, 0)

@@ -218,6 +218,17 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch, size, 
         decode_rgb(png_header_only(*size), SourceConfig())
 
 
+@pytest.mark.parametrize("file_format", [*SourceConfig().formats, "MPO"])
+def test_every_format_of_the_configuration_is_read_within_the_limits(file_format):
+    if file_format not in Image.SAVE:
+        pytest.skip(f"this Pillow does not write {file_format}")
+    frames = {"save_all": True, "append_images": [photo()]} if file_format in ("MPO", "GIF") else {}
+    data = encode(photo(), file_format, **frames)
+    assert decode_rgb(data, SourceConfig()).size == (64, 48)
+    with pytest.raises(ValueError, match=r"no readable image \(source\.formats accepts"):
+        decode_rgb(data, SourceConfig(formats=["ICO", "a format that Pillow does not know"]))
+
+
 def test_the_limits_are_those_of_the_configuration():
     data = encode(Image.new("RGB", (30, 20), RED), "PNG")
     assert decode_rgb(data, SourceConfig(max_megapixels=0.0006)).size == (30, 20)

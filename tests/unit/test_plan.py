@@ -212,7 +212,8 @@ def test_a_rubric_added_as_told_makes_the_category_known(bench):
     config_dir = bench.path.parent / "conf"
     (config_dir / "rubric").mkdir(parents=True)
     (config_dir / "rubric" / "mine.yaml").write_text(
-        "names: [aesthetic, 美学]\ntitle: T\nsystem_prompt: S\nuser_template: U\nuser_template_with_source: V\n",
+        "names: [aesthetic, 美学]\ntitle: T\nsystem_prompt: S\n"
+        "user_template: '{edit_instruction}'\nuser_template_with_source: '{edit_instruction}'\n",
         encoding="utf-8",
     )
     overrides = ["editor=fake", f"dataset.path={bench.path}", f"run_dir={bench.run_dir.root}"]

@@ -470,3 +470,14 @@ PIECES += [
 def test_any_text_gives_none_or_a_score_in_range(reply):
     score = parse_score(reply)
     assert score is None or (math.isfinite(score) and 0 <= score <= 10)
+
+
+@pytest.mark.parametrize(
+    "reply", ["Score: 1…", "Score: 8.…", "8…", "8.5…", "Score: 8.5/1…", "评分：８．…", "Final score: 7..."]
+)
+def test_a_number_at_the_end_of_a_cut_off_reply_is_no_score(reply):
+    assert parse_score(reply) is None
+
+
+def test_a_score_before_the_end_of_a_cut_off_reply_counts():
+    assert parse_score("Score: 8.5\nBecause the light comes from the ri…") == 8.5

@@ -13,6 +13,7 @@ from editbench.errors import UserError
 from editbench.records import Edit, Judgment, Sample, to_dict
 from editbench.run_dir import JsonLines, Plan, RunDir, read_json, read_lines, utc_now, write_atomic
 from editbench.sealed_json import seal
+from editbench.shards import shard_name
 
 
 def sample(index=0, sample_id="00000_物理", instruction="Add a hat"):
@@ -48,6 +49,8 @@ def write_index(run, *edits):
     lines = JsonLines(run.edits_index)
     for one in edits:
         lines.append(one)
+        if one.shard is not None:
+            (run.edits / shard_name(one.shard)).touch()
     lines.close()
 
 

@@ -334,8 +334,8 @@ def test_other_settings_are_refused_by_the_names_of_their_keys_or_redone(run: Ru
     ("override", "changed"),
     [
         ("rubrics.physical.system_prompt=Other.", [0, 5]),
-        ("rubrics.physical.user_template=Other.", [0, 5]),
-        ("rubrics.physical.user_template_with_source=Other.", []),
+        ("rubrics.physical.user_template='{edit_instruction}.'", [0, 5]),
+        ("rubrics.physical.user_template_with_source='{edit_instruction}.'", []),
         ("rubrics.physical.title=Other", []),
         ("judge.compare_with_original=true", list(range(8))),
         ("judge.latency_s=0.1", list(range(8))),
