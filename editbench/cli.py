@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from editbench import config as configuration
+from editbench.components import check_components
 from editbench.config import CONF_DIR, Config
 from editbench.errors import PeerLostError, UserError
 from editbench.logs import printable
@@ -56,7 +57,7 @@ def _load(overrides: list[str], config_dir: str | None, uses_components: bool) -
     try:
         config = configuration.load(overrides, config_dir)
         if uses_components:
-            configuration.check_components(config)
+            check_components(config)
     except UserError as error:
         error.on_all_ranks = True
         raise

@@ -4,10 +4,7 @@
 """
 
 import dataclasses
-import difflib
-import inspect
 import re
-import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,23 +16,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.utils import get_class
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from editbench.config_errors import one_sentence
 from editbench.errors import UserError
+from editbench.redaction import redact, without_secrets
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONF_DIR = CHECKOUT / "conf"
-
-REDACTED = "<redacted>"
-"""Stands in files and reports in place of a secret."""
-
-_SECRET_KEY = re.compile(
-    r"(?i)(^|[_-])(token|secret|password|passwd|passphrase|credentials?|authorization|(api|access|secret|private|auth)"
-    r"[_-]?key)$"
-)
-_CHOICES = ("dataset", "editor", "judge", "experiment", "hydra.searchpath")
 
 
 @dataclass
@@ -196,59 +185,9 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     except yaml.YAMLError as error:
         raise UserError(f"a YAML file of the configuration cannot be read: {' '.join(str(error).split())}") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: group=null
-        raise UserError(_without_secrets(_one_sentence(error, [*searched, *overrides]), overrides)) from error
+        sentence = one_sentence(error, [*searched, *overrides], CONF_DIR)
+        raise UserError(without_secrets(sentence, overrides)) from error
     return check(typing.cast(dict[str, Any], resolved))
-
-
-def check_components(config: Config) -> None:
-    """Check that dataset, editor and judge name classes that take the given arguments.
-
-    Imports the files of the classes, so only commands that use them call it.
-
-    Raises:
-        UserError: no such class, or an argument it does not take or lacks.
-    """
-    provided = {"dataset": (), "editor": ("device",), "judge": ("devices",)}
-    for group, extra in provided.items():
-        component: ComponentConfig = getattr(config, group)
-        signature = inspect.signature(component_class(component, group))
-        try:
-            signature.bind(**dict.fromkeys(extra), **component.kwargs)
-        except TypeError as error:
-            accepted = ", ".join(name for name in signature.parameters if name not in extra)
-            raise UserError(f"{group}: {component.target}: {error}; it takes {accepted}") from error
-        for name, value in component.kwargs.items():
-            wanted = signature.parameters[name].annotation if name in signature.parameters else Any
-            if not _fits(value, wanted):
-                raise UserError(
-                    f"{group}.{name}={redact(value, name)!r}: must be {getattr(wanted, '__name__', wanted)}"
-                )
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    """Whether a value is of an annotated type; what is not built in, or not known, fits."""
-    choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
-    kinds = [typing.get_origin(choice) or choice for choice in choices]
-    if not all(kind in (int, float, str, bool, list, dict, types.NoneType) for kind in kinds):
-        return True
-    if isinstance(value, bool):
-        return bool in kinds
-    return isinstance(value, tuple(kinds)) or (isinstance(value, int) and float in kinds)
-
-
-def component_class(component: ComponentConfig, group: str) -> type[Any]:
-    """Import the class a component names.
-
-    Raises:
-        UserError: there is no such module or class.
-    """
-    try:
-        return typing.cast(type[Any], get_class(component.target))
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{group}._target_: no class {component.target!r} ({reason}); give the import path of a class"
-        ) from error
 
 
 def _register() -> None:
@@ -266,60 +205,6 @@ def _search_path(config_dir: str) -> list[str]:
         raise UserError(f"--config-dir {config_dir}: there is no such folder")
     quoted = str(folder).replace('"', '\\"')
     return [f'hydra.searchpath=["file://{quoted}"]']
-
-
-def _one_sentence(error: Exception, overrides: Sequence[str]) -> str:
-    """Put Hydra's word on a wrong key or value into one sentence."""
-    text = str(error)
-    cause = str(error.__cause__ or "")
-    missing = re.search(r"Key '[^']*' (is not in struct|not in '\w+')\s+full_key: (\S+)", f"{text}\n{cause}")
-    if missing:
-        key = missing.group(2)
-        return f"there is no key {key!r}{_suggest(key, overrides)}; conf/config.yaml and the chosen YAMLs list the keys"
-    option = re.search(r"Could not find '([^']+)/([^']+)'", text)
-    if option:
-        group, name = option.groups()
-        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-        return f"{group}={name}: there is no conf/{group}/{name}.yaml; choose one of {', '.join(choices)}"
-    if "override_grammar" in text:
-        return (
-            f"an override cannot be read: {text.splitlines()[0]} (overrides: {' '.join(overrides)}); they are "
-            "key=value, and a value with other than ASCII letters needs quotes of its own: 'categories=[\"物理\"]'"
-        )
-    mandatory = re.search(
-        r"(?:interpolation: Missing mandatory value: |Interpolation key ')([\w.]+)", text
-    ) or re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text)
-    if mandatory:
-        return f"{mandatory.group(1)} has no value; give it as {mandatory.group(1)}=…"
-    value = re.search(r"(\S.*)\s+full_key: (\S+)", f"{text}\n{cause}")
-    if value:
-        return f"{value.group(2)}: {value.group(1)}"
-    return f"{' '.join(text.split())} (overrides: {' '.join(overrides)})"
-
-
-def _without_secrets(sentence: str, overrides: Sequence[str]) -> str:
-    """Hide the values, and all longer parts of them, of overrides that look like secrets by their keys."""
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if value and _SECRET_KEY.search(key.split(".")[-1]):
-            for part in sorted({value, *re.findall(r"[\w-]{4,}", value)}, key=len, reverse=True):
-                sentence = sentence.replace(part, REDACTED)
-    return sentence
-
-
-def _suggest(key: str, overrides: Sequence[str]) -> str:
-    known: list[str] = []
-
-    def walk(node: Any, prefix: str) -> None:
-        for name, child in node.items():
-            known.append(f"{prefix}{name}")
-            if isinstance(child, DictConfig):
-                walk(child, f"{prefix}{name}.")
-
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        walk(compose("config", overrides=[o for o in overrides if o.partition("=")[0] in _CHOICES]), "")
-    close = difflib.get_close_matches(key, known, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def check(resolved: dict[str, Any]) -> Config:
@@ -430,28 +315,6 @@ def _check_trust(config: Config) -> None:
                 f"{group}.trust_remote_code=true runs code from the checkpoint; pin it with {group}.revision=<commit "
                 "of 40 hex digits>"
             )
-
-
-def redact(value: Any, key: str = "") -> Any:
-    """Copy plain data with everything replaced that looks like a secret by its key."""
-    secret = _SECRET_KEY.search(key) is not None
-    if isinstance(value, dict):
-        return {name: redact(item, key if secret else str(name)) for name, item in value.items()}
-    if isinstance(value, list):
-        return [redact(item, key) for item in value]
-    is_token_id = isinstance(value, int) and key.lower().endswith("token")
-    return REDACTED if secret and value and not isinstance(value, bool) and not is_token_id else value
-
-
-def restore(value: Any, given: Any) -> Any:
-    """Undo `redact` with what stands in its places in the data given now."""
-    if isinstance(value, dict):
-        given = given if isinstance(given, dict) else {}
-        return {name: restore(item, given.get(name)) for name, item in value.items()}
-    if isinstance(value, list):
-        given = given if isinstance(given, list) and len(given) == len(value) else [None] * len(value)
-        return [restore(item, other) for item, other in zip(value, given, strict=True)]
-    return given if value == REDACTED else value
 
 
 def _auto_or_count(key: str, value: Any) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig, redact
+from editbench.config import ComponentConfig
 from editbench.errors import UserError
 from editbench.records import Sample
+from editbench.redaction import redact
 
 _NOT_IN_UNITS = ("editor.name", "judge.batch_size", "judge.devices_per_replica", "judge.max_concurrent_loads")
 

@@ -19,11 +19,13 @@ from typing import Any
 
 from editbench import checkpoints, cli, logs
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig, Config, component_class, redact
+from editbench.components import component_class
+from editbench.config import ComponentConfig, Config
 from editbench.datasets import BadRecord, Dataset, Record
 from editbench.errors import UserError
 from editbench.identity import sample_key
 from editbench.records import Sample
+from editbench.redaction import redact
 from editbench.run_dir import Plan, RunDir
 from editbench.tasks import find_edit_tasks
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from editbench import cli, devices, distributed, logs
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig, Config, restore
+from editbench.config import ComponentConfig, Config
 from editbench.distributed import Gather, Ranks, deal
 from editbench.errors import UserError
 from editbench.judges import Judge
@@ -30,6 +30,7 @@ from editbench.judging import BatchJudge
 from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
 from editbench.preemption import EXIT_PREEMPTED, Preemption
 from editbench.records import Edit, Judgment, Sample, to_dict
+from editbench.redaction import restore
 from editbench.run_dir import JsonLines, RunDir
 from editbench.session import Session, check_failures, component_facts
 from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks, refuse_lost, withdraw_judgments

@@ -10,10 +10,11 @@ from typing import Any
 
 from editbench import __version__
 from editbench.checkpoints import Checkpoint
-from editbench.config import CHECKOUT, ComponentConfig, redact
+from editbench.config import CHECKOUT, ComponentConfig
 from editbench.errors import UserError
 from editbench.logs import ProgressDisplay
 from editbench.records import FAILURE_STATES, State
+from editbench.redaction import redact
 from editbench.run_dir import RunDir, utc_now
 
 logger = logging.getLogger(__name__)

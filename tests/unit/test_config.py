@@ -7,7 +7,8 @@ import pytest
 from running import run_python
 
 from editbench import config as configuration
-from editbench.config import CHECKOUT, CONF_DIR, ComponentConfig, check_components, component_class, load
+from editbench.components import check_components, component_class
+from editbench.config import CHECKOUT, CONF_DIR, ComponentConfig, load
 from editbench.errors import UserError
 
 
@@ -365,7 +366,8 @@ def test_the_working_folder_does_not_matter(tmp_path, monkeypatch):
 
 def test_checking_the_default_components_imports_no_model_library():
     code = (
-        "import sys; from editbench.config import check_components, load; check_components(load([]));"
+        "import sys; from editbench.components import check_components; from editbench.config import load; "
+        "check_components(load([]));"
         "print([m for m in ('torch', 'diffusers', 'transformers', 'accelerate') if m in sys.modules])"
     )
     assert run_python(["-c", code], CHECKOUT).output == "[]\n"

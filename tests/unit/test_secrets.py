@@ -7,10 +7,12 @@ import pytest
 from benchmark_file import write_benchmark
 from running import Outcome, run_python
 
-from editbench.config import Config, check_components, load, redact, restore
+from editbench.components import check_components
+from editbench.config import Config, load
 from editbench.errors import UserError
 from editbench.identity import component_identity
 from editbench.plan import open_dataset
+from editbench.redaction import redact, restore
 from editbench.run_dir import RunDir
 from editbench.score import _planned_dataset
 

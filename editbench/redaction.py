@@ -1,0 +1,45 @@
+"""Secrets stay out of files, reports and errors: what looks like one by its key is replaced."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+REDACTED = "<redacted>"
+"""Stands in files and reports in place of a secret."""
+
+_SECRET_KEY = re.compile(
+    r"(?i)(^|[_-])(token|secret|password|passwd|passphrase|credentials?|authorization|(api|access|secret|private|auth)"
+    r"[_-]?key)$"
+)
+
+
+def redact(value: Any, key: str = "") -> Any:
+    """Copy plain data with everything replaced that looks like a secret by its key."""
+    secret = _SECRET_KEY.search(key) is not None
+    if isinstance(value, dict):
+        return {name: redact(item, key if secret else str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [redact(item, key) for item in value]
+    is_token_id = isinstance(value, int) and key.lower().endswith("token")
+    return REDACTED if secret and value and not isinstance(value, bool) and not is_token_id else value
+
+
+def restore(value: Any, given: Any) -> Any:
+    """Undo `redact` with what stands in its places in the data given now."""
+    if isinstance(value, dict):
+        given = given if isinstance(given, dict) else {}
+        return {name: restore(item, given.get(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        given = given if isinstance(given, list) and len(given) == len(value) else [None] * len(value)
+        return [restore(item, other) for item, other in zip(value, given, strict=True)]
+    return given if value == REDACTED else value
+
+
+def without_secrets(sentence: str, overrides: Sequence[str]) -> str:
+    """Hide the values, and all longer parts of them, of overrides that look like secrets by their keys."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value and _SECRET_KEY.search(key.split(".")[-1]):
+            for part in sorted({value, *re.findall(r"[\w-]{4,}", value)}, key=len, reverse=True):
+                sentence = sentence.replace(part, REDACTED)
+    return sentence
