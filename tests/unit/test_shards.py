@@ -1,5 +1,6 @@
 """Shards: what is appended is found again, also after a killed run, by us and by any reader of tar files."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -251,13 +252,9 @@ def test_a_flipped_byte_anywhere_never_gives_other_data(tmp_path):
         for at in range(end):
             os.pwrite(file.fileno(), bytes([whole[at] ^ 0x41]), at)
             kept = []
-            try:
+            with contextlib.suppress(ValueError):  # refused from here on; what came before must be right all the same
                 for sample in scan(path):
                     kept.append((sample.key, sample.metadata["n"], sample.png, sample.offset))
-            except ValueError:
-                pass
-            else:
-                assert len(kept) < len(samples) or kept == samples, at
             assert kept == samples[: len(kept)], at
             os.pwrite(file.fileno(), whole[at : at + 1], at)
     assert path.read_bytes() == whole
