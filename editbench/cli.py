@@ -1,34 +1,36 @@
 """What the commands share: their command line, and what a user sees when something is wrong."""
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 from editbench import config as configuration
 from editbench.components import check_components
 from editbench.config import CONF_DIR, Config
-from editbench.errors import PeerLostError, UserError
+from editbench.errors import EXIT_PEER_LOST, EXIT_USER_ERROR, PeerLostError, UserError
 from editbench.logs import printable
+from editbench.redaction import hide, learn_secrets
 
-EXIT_USER_ERROR = 2
-EXIT_PEER_LOST = 3
-_SECONDS_FOR_THE_OTHERS = 10
+_SECONDS_FOR_THE_OTHERS = 3
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 logger = logging.getLogger(__name__)
 
 
-def run(main: Callable[[Config], None], description: str | None, uses_components: bool = True) -> None:
+def run(main: Callable[[Config], int | None], description: str | None, uses_components: bool = True) -> None:
     """Run a command: read its configuration, call it, and end the process with an exit code.
 
     A `UserError` is printed as a sentence, by the first rank of each node alone, and ends with exit code 2.
 
     Args:
-        main: The command.
+        main: The command; returns the exit code, None for 0.
         description: Its module's docstring, shown by `--help`.
         uses_components: Whether the classes of dataset, editor and judge are imported and checked.
     """
@@ -39,23 +41,42 @@ def run(main: Callable[[Config], None], description: str | None, uses_components
     parser.add_argument("--config-dir", help="folder of your own YAMLs, laid out as conf/, searched beside it")
     arguments = parser.parse_intermixed_args()
     try:
-        config = _load(arguments.overrides, arguments.config_dir, uses_components)
-        main(config)
+        code = main(_load(arguments.overrides, arguments.config_dir, uses_components)) or 0
     except UserError as error:
         _say(error)
-        sys.exit(EXIT_PEER_LOST if isinstance(error, PeerLostError) else EXIT_USER_ERROR)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        where = f" at {error.filename}" if error.filename else ""
-        what_to_do = "choose another run_dir" if error.errno == errno.EROFS else "make room and start again"
-        _say(UserError(f"{error.strerror}{where}; {what_to_do}, nothing that was written is lost"))
-        sys.exit(EXIT_USER_ERROR)
+        code = EXIT_PEER_LOST if isinstance(error, PeerLostError) else EXIT_USER_ERROR
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            _say(_no_room(error))
+            code = EXIT_USER_ERROR
+        else:
+            logger.debug("ends with an error", exc_info=error)
+            text = "".join(traceback.format_exception(error))
+            print(hide(printable(text, kept="\n\t")), file=sys.stderr, end="")  # noqa: T201
+            code = 1
+    if code:
+        _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End at once: after a failure threads can be waiting for other processes, and the interpreter for them."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # the terminal can be gone
+            stream.flush()
+    os._exit(code)
+
+
+def _no_room(error: OSError) -> UserError:
+    where = f" at {error.filename}" if error.filename else ""
+    what_to_do = "choose another run_dir" if error.errno == errno.EROFS else "make room and start again"
+    return UserError(f"{error.strerror}{where}; {what_to_do}, nothing that was written is lost")
 
 
 def _load(overrides: list[str], config_dir: str | None, uses_components: bool) -> Config:
     try:
         config = configuration.load(overrides, config_dir)
+        learn_secrets({group: getattr(config, group).kwargs for group in ("dataset", "editor", "judge")})
         if uses_components:
             check_components(config)
     except UserError as error:
@@ -67,7 +88,7 @@ def _load(overrides: list[str], config_dir: str | None, uses_components: bool) -
 def _say(error: UserError) -> None:
     """Print the sentence; where every rank has the same one, on the first rank of each node alone."""
     rank, is_first = os.environ.get("RANK", "0"), os.environ.get("LOCAL_RANK", "0") == "0"
-    sentence = printable(str(error), kept="\n")
+    sentence = hide(printable(str(error), kept="\n"))
     logger.debug("ends with: %s", sentence, exc_info=error)
     lost = isinstance(error, PeerLostError)
     if lost or (error.on_all_ranks and not is_first):

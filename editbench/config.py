@@ -31,8 +31,12 @@ CONF_DIR = CHECKOUT / "conf"
 class EditConfig:
     """Phase 1's loop."""
 
+    schedule: str = "strided"
+    """Who edits what: `strided`: rank r of n every n-th sample from r on; `dynamic`: each rank the next one that
+    nobody has, which is quicker where images or GPUs are unequal. The edited images are the same."""
     sync_every: int = 1
-    """`dist.barrier()` after so many rounds (a round is one image per rank); 0: only at the end of the phase."""
+    """`dist.barrier()` after so many rounds (a round is one image per rank); 0: only at the end of the phase, as
+    always with schedule=dynamic, which has no rounds."""
     max_concurrent_loads: Any = "auto"
     """Ranks of a node that load the editor at the same time; auto: as many as host memory takes."""
     shard_size_mib: int = 256
@@ -257,6 +261,8 @@ def check(resolved: dict[str, Any]) -> Config:
     _require(
         all(_is_int(i, 0) for i in ids) and len(set(ids)) == len(ids), "device_ids", ids, "different numbers from 0"
     )
+    schedule = config.edit.schedule
+    _require(schedule in ("strided", "dynamic"), "edit.schedule", schedule, "strided or dynamic")
     _require(config.edit.sync_every >= 0, "edit.sync_every", config.edit.sync_every, "0 or more")
     _auto_or_count("edit.max_concurrent_loads", config.edit.max_concurrent_loads)
     _require(config.edit.shard_size_mib >= 1, "edit.shard_size_mib", config.edit.shard_size_mib, "1 or more")

@@ -1,16 +1,14 @@
-"""Ranks, synchronization, and the way of bytes to rank 0: the only file with collectives.
+"""Ranks, the process group and what all ranks do together: the only file with collectives.
 
-Everything travels on gloo, as CPU data: PNG bytes and JSON as uint8 tensors, never as pickles.
+Everything travels on gloo, as CPU data: JSON as uint8 tensors, never as pickles. The way of results to rank 0 is in
+`gather.py`.
 """
 
 import contextlib
 import datetime
 import json
 import os
-import queue
 import re
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,8 +27,10 @@ Item = TypeVar("Item")
 _patient: Any = None
 """Group for waits whose length depends on the work, not on the health, of other ranks."""
 
-_NO_MORE = -1
-"""Sent in place of a payload's length by a rank that has nothing more to send."""
+_store: Any = None
+"""The job's key-value store, of this start of its processes alone."""
+
+_SECONDS_TO_SAY_PREEMPTED = 5
 
 _PEER_LOST = re.compile("Connection (closed by|reset by) peer|Broken pipe|Connection refused")
 
@@ -66,17 +66,58 @@ def process_group(ranks: Ranks, settings: DistributedConfig) -> Iterator[None]:
         # is not the same on all of them; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives each restart its own store.
         store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     dist.init_process_group("gloo", store=store, rank=ranks.rank, world_size=ranks.world_size, timeout=timeout)
-    global _patient
+    global _patient, _store
+    _store = store
     _patient = dist.new_group(backend="gloo", timeout=datetime.timedelta(days=365))
     try:
         yield
-        dist.barrier(_patient)  # torchrun ends all when one exits with a code: not before rank 0 has written its status
-    except RuntimeError as error:
+        if dist.is_initialized():
+            dist.barrier(_patient)  # torchrun ends all when one exits with a code: not before rank 0 wrote its status
+            dist.destroy_process_group()
+    except RuntimeError as error:  # after an error the connections are closed by the end of the process alone
         if not _PEER_LOST.search(str(error)):
             raise
         raise PeerLostError(f"rank {ranks.rank} lost its connection: another rank ended first") from error
-    finally:
-        dist.destroy_process_group()
+
+
+def patient_group() -> Any:
+    """The group whose operations have no limit of time."""
+    return _patient
+
+
+def draw(what: str, items: Sequence[Item], ranks: Ranks) -> Iterator[Item | None]:
+    """Take items that no other rank has, in order, until there are no more.
+
+    The one who asks may take an item ahead of its work. So that no item waits for the work of the rank that drew it
+    while another rank is idle, towards the end a None stands behind each item.
+
+    Args:
+        what: Name of the counter in the job's store, one for each list of items.
+        items: The same on all ranks.
+        ranks: Who this process is.
+    """
+    while (number := int(_store.add(f"drawn-{what}", 1)) - 1) < len(items):
+        yield items[number]
+        if number >= len(items) - 3 * ranks.world_size:
+            yield None
+
+
+def leave_preempted(ranks: Ranks) -> None:
+    """Leave the group while others may still wait in it, because of a signal to all ranks.
+
+    Raises:
+        PeerLostError: on rank 0, if the signal has not come to all: torchrun sends one to the rest when a rank fails.
+    """
+    dist.destroy_process_group()
+    _store.set(f"preempted-{ranks.rank}", "1")
+    if ranks.rank == 0:
+        try:
+            _store.wait(
+                [f"preempted-{rank}" for rank in range(ranks.world_size)],
+                datetime.timedelta(seconds=_SECONDS_TO_SAY_PREEMPTED),
+            )
+        except dist.DistStoreError as error:
+            raise PeerLostError("another rank ended while the model was being loaded; see its error") from error
 
 
 def barrier(timeout_s: int, stopping: bool = False) -> bool:
@@ -100,7 +141,7 @@ def barrier(timeout_s: int, stopping: bool = False) -> bool:
         if late is None:
             raise
         if time.monotonic() - began < timeout_s:  # gloo words a lost connection in the same way
-            raise UserError(f"rank {late.group(1).strip()} ended before the others; see its error") from error
+            raise PeerLostError(f"rank {late.group(1).strip()} ended before the others; see its error") from error
         raise UserError(
             f"rank {late.group(1).strip()} did not reach the end of the round within distributed.timeout_s="
             f"{timeout_s}; see its file under logs/, or give more time"
@@ -138,8 +179,8 @@ def all_gather(value: Any) -> list[Any]:
     dist.all_gather(lengths, torch.tensor([len(data)], dtype=torch.int64))
     longest = max(int(length) for length in lengths)
     padded = [torch.zeros(longest, dtype=torch.uint8) for _ in lengths]
-    dist.all_gather(padded, _to_tensor(data.ljust(longest)))
-    return [json.loads(_to_bytes(tensor)[: int(length)]) for tensor, length in zip(padded, lengths, strict=True)]
+    dist.all_gather(padded, to_tensor(data.ljust(longest)))
+    return [json.loads(to_bytes(tensor)[: int(length)]) for tensor, length in zip(padded, lengths, strict=True)]
 
 
 def deal(items: Sequence[Item], world_size: int) -> list[list[Item]]:
@@ -175,125 +216,6 @@ def loading_turn(ranks: Ranks, limit: int | str, checkpoint: Checkpoint | None) 
         dist.barrier()
 
 
-class Gather:
-    """Brings payloads of all ranks to rank 0, in the background, in any order.
-
-    `put` hands over a function that makes the payload (so that, say, PNG encoding leaves the caller's path too);
-    at most one is being made or sent and one waits, then `put` blocks. Rank 0 takes one payload at a time.
-    Use as a context manager: leaving it waits until the payloads of all ranks have arrived and were handled. After
-    an error nothing more is handled.
-
-    Args:
-        handle: Called on rank 0 for one payload at a time, from a thread of this class; None on the others.
-        timeout_s: Seconds rank 0 waits for the next payload before the job fails.
-    """
-
-    def __init__(self, handle: Callable[[bytes], None] | None, timeout_s: int) -> None:
-        self._handle = handle
-        self._timeout_s = timeout_s
-        self._took = time.monotonic()
-        self._lock = threading.Lock()
-        self._error: BaseException | None = None
-        self._queue: queue.Queue[Callable[[], bytes] | None] = queue.Queue(maxsize=1)
-        self._group: Any = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=timeout_s))
-        works = [self._send_all] + ([lambda: self._receive(handle)] if handle else [])
-        self._threads = [threading.Thread(target=self._guard, args=(work,), daemon=True) for work in works]
-
-    def __enter__(self) -> "Gather":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def put(self, make: Callable[[], bytes]) -> None:
-        """Send what `make` returns to rank 0.
-
-        Raises:
-            Exception: what `make`, `handle` or the network raised for this or an earlier payload.
-        """
-        self._offer(make)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is not None:  # the process is about to end; the threads are daemons
-            with self._lock:
-                self._error = self._error or error
-            return
-        self._offer(None)
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(timeout=0.1)
-                self._raise()
-        self._raise()
-        # A rank that closed its connections now would break rank 0's wait for another one; how long that takes is
-        # for rank 0 to judge.
-        dist.barrier(group=_patient)
-
-    def _offer(self, item: Callable[[], bytes] | None) -> None:
-        while True:
-            self._raise()
-            with contextlib.suppress(queue.Full):
-                return self._queue.put(item, timeout=0.1)
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _guard(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            self._error = error
-
-    def _send_all(self) -> None:
-        while (make := self._queue.get()) is not None:
-            payload = make()
-            if self._handle:
-                self._take(self._handle, payload)
-            else:
-                dist.send(torch.tensor([len(payload)], dtype=torch.int64), dst=0, group=self._group)
-                dist.send(_to_tensor(payload), dst=0, group=self._group)
-        if not self._handle:
-            dist.send(torch.tensor([_NO_MORE], dtype=torch.int64), dst=0, group=self._group)
-
-    def _receive(self, handle: Callable[[bytes], None]) -> None:
-        sending = set(range(1, dist.get_world_size()))
-        length = torch.zeros(1, dtype=torch.int64)
-        while sending:
-            try:
-                source = dist.recv(length, group=self._group)
-            except RuntimeError as error:
-                if "Timed out" not in str(error):
-                    raise
-                raise UserError(
-                    f"nothing came from rank {', '.join(map(str, sorted(sending)))} within distributed.timeout_s="
-                    f"{self._timeout_s}; see their files under logs/, or give more time"
-                ) from error
-            if int(length) == _NO_MORE:
-                sending.remove(source)
-                continue
-            payload = torch.empty(int(length), dtype=torch.uint8)
-            dist.recv(payload, src=source, group=self._group)
-            self._take(handle, _to_bytes(payload))
-        while self._threads[0].is_alive():  # rank 0 is the last one at work, and nobody else can see whether it hangs
-            self._threads[0].join(timeout=1)
-            if time.monotonic() - self._took > self._timeout_s:
-                print(  # noqa: T201
-                    f"error: nothing came from rank 0 within distributed.timeout_s={self._timeout_s}; see its file "
-                    "under logs/, or give more time",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                os._exit(1)
-
-    def _take(self, handle: Callable[[bytes], None], payload: bytes) -> None:
-        with self._lock:
-            self._took = time.monotonic()
-            if self._error is None:
-                try:
-                    handle(payload)
-                except BaseException as error:
-                    self._error = error
-
-
 def pack(header: dict[str, Any], body: bytes = b"") -> bytes:
     """Put a JSON header and raw bytes into one payload: header length (8 bytes), header, body."""
     head = json.dumps(header).encode()
@@ -311,16 +233,18 @@ def _broadcast(value: Any) -> Any:
     data = json.dumps(value).encode() if dist.get_rank() == 0 else b""
     length = torch.tensor([len(data)], dtype=torch.int64)
     dist.broadcast(length, src=0)
-    payload = _to_tensor(data) if data else torch.empty(int(length), dtype=torch.uint8)
+    payload = to_tensor(data) if data else torch.empty(int(length), dtype=torch.uint8)
     dist.broadcast(payload, src=0)
-    return json.loads(_to_bytes(payload))
+    return json.loads(to_bytes(payload))
 
 
-def _to_tensor(data: bytes) -> torch.Tensor:
+def to_tensor(data: bytes) -> torch.Tensor:
+    """Copy bytes into a tensor, (N) uint8."""
     if not data:  # frombuffer refuses an empty buffer
         return torch.empty(0, dtype=torch.uint8)
     return torch.frombuffer(bytearray(data), dtype=torch.uint8)
 
 
-def _to_bytes(tensor: torch.Tensor) -> bytes:
+def to_bytes(tensor: torch.Tensor) -> bytes:
+    """Undo `to_tensor`."""
     return tensor.numpy().tobytes()

@@ -2,20 +2,20 @@
 
     torchrun --nproc_per_node=6 -m editbench.edit run_name=mine editor=qwen_image_edit dataset.path=bench.json
 
-Rank 0 makes the plan and finds what is missing; rank r edits `missing[r::world_size]`, one image at a time; the
-images travel to rank 0 as PNG bytes, and rank 0 appends them to shards and index. Started again, it does what is
-still missing. It judges nothing.
+Rank 0 makes the plan and finds what is missing; rank r edits `missing[r::world_size]`, or with
+`edit.schedule=dynamic` whatever is next, one image at a time; the images travel to rank 0 as PNG bytes, and rank 0
+appends them to shards and index. Started again, it does what is still missing. It judges nothing.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
 import hashlib
 import logging
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from PIL import Image
@@ -24,13 +24,15 @@ from editbench import cli, devices, distributed, images, logs
 from editbench.checkpoints import Checkpoint
 from editbench.config import Config, SourceConfig
 from editbench.datasets import Dataset, check_instruction, read_source
-from editbench.distributed import Gather, Ranks, deal
+from editbench.distributed import Ranks, deal
 from editbench.editors import Editor
 from editbench.errors import InvalidOutputError
+from editbench.gather import Gather
 from editbench.identity import sample_input
 from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
-from editbench.preemption import EXIT_PREEMPTED, Preemption
+from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
 from editbench.records import Edit, Sample, to_dict
+from editbench.redaction import hide
 from editbench.run_dir import JsonLines, RunDir, take_up_stored
 from editbench.sealed_json import seal
 from editbench.session import Session, check_failures, component_facts
@@ -40,42 +42,40 @@ from editbench.tasks import EditTask, find_edit_tasks, withdraw_edits
 logger = logging.getLogger("editbench.edit")
 
 
-def main(config: Config) -> None:
-    """Edit what is missing."""
+ReadSource = Callable[[], Image.Image]
+
+
+def main(config: Config) -> int:
+    """Edit what is missing; returns the exit code."""
     ranks = Ranks.from_env()
     run_dir = RunDir(config.run_dir)
     if config.dry_run:
         if ranks.rank == 0:
             _dry_run(config, ranks, run_dir)
-        return
-    with distributed.process_group(ranks, config.distributed):
+        return 0
+    with Preemption() as preemption, distributed.process_group(ranks, config.distributed):
         logs.set_up("edit", ranks.rank, run_dir.create(), config.log_level)
         checkpoint = distributed.node_first(ranks, lambda: find_checkpoint(config.editor, download=True))
         tasks, session = _prepare(config, ranks, run_dir, checkpoint)
         if not tasks:
             logger.info("nothing is left to edit (failed samples are tried again with retry_failed=true)")
-            return
+            return 0
         with session or contextlib.nullcontext():
-            preempted = _edit_all(config, ranks, run_dir, checkpoint, tasks, session)
+            preempted = _edit_all(config, ranks, run_dir, checkpoint, tasks, session, preemption)
     if preempted:
         logger.warning("preempted: no more samples were started; the same command goes on from here")
-        sys.exit(EXIT_PREEMPTED)
+    return EXIT_PREEMPTED if preempted else 0
 
 
 def edit_one(
-    editor: Editor,
-    dataset: Dataset,
-    task: EditTask,
-    limits: SourceConfig,
-    on_step: Callable[[int, int], None] | None = None,
+    editor: Editor, task: EditTask, read: ReadSource, on_step: Callable[[int, int], None] | None = None
 ) -> tuple[Edit, Image.Image | None]:
     """Edit one sample; whatever goes wrong with it is put on record and ends nothing else.
 
     Args:
         editor: The editor.
-        dataset: Where the source image comes from.
         task: What is edited.
-        limits: What sources and instructions are accepted.
+        read: Gives the source image, or raises what is wrong with it.
         on_step: Called with (steps done, steps in all).
 
     Returns:
@@ -89,8 +89,7 @@ def edit_one(
     image = None
     started = time.monotonic()
     try:
-        check_instruction(sample.instruction, limits)
-        source = images.decode_rgb(read_source(dataset, sample), limits)
+        source = read()
         edit.source_width, edit.source_height = source.size
         result = editor.edit(source, sample.instruction, task.seed, on_step or _show_nothing)
         images.check_edited(result)
@@ -100,7 +99,7 @@ def edit_one(
         if devices.is_lost(error):
             raise
         edit.state = "invalid_output" if isinstance(error, InvalidOutputError) else "edit_failed"
-        edit.error_type, edit.error = type(error).__name__, str(error)
+        edit.error_type, edit.error = type(error).__name__, hide(str(error))
         logger.warning("sample %s: %s: %s", *map(logs.printable, (sample.sample_id, edit.error_type, edit.error)))
         logger.debug("the traceback", exc_info=True)
     if edit.state != "edited":
@@ -157,13 +156,14 @@ def _prepare(
         take_up_stored(run_dir)
         plan = ensure_plan(config, run_dir, lambda new: find_edit_tasks(config, run_dir, new, checkpoint))
         tasks, kept = find_edit_tasks(config, run_dir, plan, checkpoint)
-        run_dir.write_config(config.resolved, "edit")
+        run_dir.write_config(config.resolved)
         total, states = len(plan.samples), Counter(edit.state for edit in kept)
         check_failures("edit", states, total, config.max_failed)
         if tasks:
             withdraw_edits(tasks, run_dir)
-            shares = deal([task.sample for task in tasks], ranks.world_size)
-            logs.console().print(logs.assignment_table(shares, "to edit"))
+            if config.edit.schedule == "strided":
+                shares = deal([task.sample for task in tasks], ranks.world_size)
+                logs.console().print(logs.assignment_table(shares, "to edit"))
             component = component_facts(config.editor, checkpoint)
             session = Session(run_dir, "edit", total, states, config.max_failed, component)
         else:
@@ -181,27 +181,71 @@ def _edit_all(
     checkpoint: Checkpoint | None,
     tasks: list[EditTask],
     session: Session | None,
+    preemption: Preemption,
 ) -> bool:
-    """The rounds: one image per rank, sent to rank 0 behind the next edit; returns whether it was preempted."""
+    """Edit one image at a time, each sent to rank 0 behind the next edit; returns whether it was preempted."""
     shares = deal(tasks, ranks.world_size)
-    rounds, sync_every = len(shares[0]), config.edit.sync_every
-    mine = shares[ranks.rank]
-    editor = _load(config, ranks, checkpoint, session, shares)
-    dataset = open_dataset(config.dataset)
+    try:
+        with preemption.at_once():
+            editor = _load(config, ranks, checkpoint, session, shares)
+    except Preempted:
+        distributed.leave_preempted(ranks)
+        if session:
+            session.preempted = True
+        return True
+    dynamic = config.edit.schedule == "dynamic"
+    sync_every = 0 if dynamic else config.edit.sync_every
+    turns = distributed.draw("edits", tasks, ranks) if dynamic and editor else _dealt(shares, ranks.rank)
     writer = session and EditWriter(run_dir, config.edit.shard_size_mib, [task.sample for task in tasks], session)
+    on_step = session.step if session else None
+    read = functools.partial(read_sample, open_dataset(config.dataset), config.source)
     timeout_s = config.distributed.timeout_s
-    with Preemption() as preemption, Gather(writer.handle if writer else None, timeout_s) as gather:
-        for number in range(rounds):
-            if editor and number < len(mine) and not preemption.requested:
-                edit, image = edit_one(editor, dataset, mine[number], config.source, session.step if session else None)
+    with Gather(writer.handle if writer else None, timeout_s, session.fail if session else None) as gather:
+        for number, (task, source) in enumerate(_read_ahead(turns, read), start=1):
+            if task and editor and not preemption.requested:
+                edit, image = edit_one(editor, task, source, on_step)
                 gather.put(functools.partial(_payload, edit, image))
-            if sync_every and (number + 1) % sync_every == 0:
-                preemption.requested |= distributed.barrier(timeout_s, preemption.requested)
+            if sync_every and number % sync_every == 0:
+                preemption.requested |= gather.barrier(preemption.requested)
+            elif preemption.requested and not sync_every:
+                break
     preempted = distributed.barrier(timeout_s, preemption.requested)
     if writer and session:
         writer.close()
         session.preempted = preempted
     return preempted
+
+
+def _dealt(shares: list[list[EditTask]], rank: int) -> Iterator[EditTask | None]:
+    """A rank's share, one task a round; None in a round that has none for it."""
+    mine = shares[rank]
+    yield from mine
+    yield from [None] * (len(shares[0]) - len(mine))
+
+
+def _read_ahead(
+    turns: Iterable[EditTask | None], read: Callable[[Sample], Image.Image]
+) -> Iterator[tuple[EditTask | None, ReadSource]]:
+    """Give each task with its source image, which is read and decoded while the task before is at work."""
+    with concurrent.futures.ThreadPoolExecutor(1, "read") as reader:
+        waiting: tuple[EditTask | None, ReadSource] | None = None
+        for task in turns:
+            following = (task, reader.submit(read, task.sample).result if task else _no_source)
+            if waiting:
+                yield waiting
+            waiting = following
+        if waiting:
+            yield waiting
+
+
+def read_sample(dataset: Dataset, limits: SourceConfig, sample: Sample) -> Image.Image:
+    """Read and decode a sample's source image, mode RGB.
+
+    Raises:
+        ValueError: source or instruction are broken or beyond the limits.
+    """
+    check_instruction(sample.instruction, limits)
+    return images.decode_rgb(read_source(dataset, sample), limits)
 
 
 def _load(
@@ -225,6 +269,10 @@ def _load(
 
 def _payload(edit: Edit, image: Image.Image | None) -> bytes:
     return distributed.pack(to_dict(edit), images.encode_png(image) if image else b"")
+
+
+def _no_source() -> Image.Image:
+    raise AssertionError("there is no task in this round")
 
 
 def _show_nothing(_done: int, _total: int) -> None:

@@ -1,4 +1,8 @@
-"""Exceptions with a meaning of their own."""
+"""Exceptions with a meaning of their own, and exit codes."""
+
+EXIT_USER_ERROR = 2
+EXIT_PEER_LOST = 3
+"""Exit code of a process that ended because another one did."""
 
 
 class UserError(Exception):

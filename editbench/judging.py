@@ -15,6 +15,7 @@ from editbench.datasets import Dataset, read_source
 from editbench.judges import Judge, Request
 from editbench.judges.reply import parse_score
 from editbench.records import Judgment
+from editbench.redaction import hide
 from editbench.rubrics import RETRY_PROMPT, prompts
 from editbench.run_dir import RunDir
 from editbench.shards import read_image
@@ -114,6 +115,6 @@ def ask(requests: Sequence[Request], judge: Judge) -> list[str | Exception]:
 
 def _fail(judgment: Judgment, error: Exception) -> None:
     judgment.state = "judge_failed"
-    judgment.error_type, judgment.error = type(error).__name__, str(error)
+    judgment.error_type, judgment.error = type(error).__name__, hide(str(error))
     logger.warning("sample %s: %s: %s", *map(logs.printable, (judgment.sample_id, judgment.error_type, judgment.error)))
     logger.debug("the traceback", exc_info=error)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from editbench.records import Sample
+from editbench.redaction import hide
 from editbench.run_dir import Plan
 
 PLAIN_LINE_EVERY_S = 30.0
@@ -90,7 +91,7 @@ class PrintableFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; further lines are indented."""
-        return printable(super().format(record), kept="\n\t").replace("\n", "\n    ")
+        return hide(printable(super().format(record), kept="\n\t")).replace("\n", "\n    ")
 
 
 class ProgressDisplay:

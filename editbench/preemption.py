@@ -1,10 +1,16 @@
 """A scheduler's warning: on SIGTERM or SIGUSR1 no new sample is started, what is done is kept, and the phase ends."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
 
 EXIT_PREEMPTED = 75
 """Exit code of a preempted worker (EX_TEMPFAIL in sysexits.h: try again later)."""
+
+
+class Preempted(BaseException):
+    """A signal came while there was nothing to be finished."""
 
 
 class Preemption:
@@ -16,6 +22,7 @@ class Preemption:
 
     def __init__(self) -> None:
         self.requested = False
+        self._at_once = False
 
     def __enter__(self) -> "Preemption":
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
@@ -25,5 +32,24 @@ class Preemption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal end the body where it stands.
+
+        Raises:
+            Preempted: one came before or in the body, whatever else the body raised then.
+        """
+        try:
+            self._at_once = True
+            if not self.requested:
+                yield
+        finally:
+            self._at_once = False
+            if self.requested:
+                raise Preempted
+
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
+        if self._at_once:
+            self._at_once = False  # a second signal must not break into what the first one started
+            raise Preempted

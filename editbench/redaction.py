@@ -1,7 +1,12 @@
-"""Secrets stay out of files, reports and errors: what looks like one by its key is replaced."""
+"""Secrets stay out of files, reports and errors.
 
+Data is redacted by its keys. Text that others wrote, such as an exception's message, is searched for the secrets that
+are known: those in the configuration, and those in the environment.
+"""
+
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 REDACTED = "<redacted>"
@@ -22,6 +27,40 @@ def redact(value: Any, key: str = "") -> Any:
         return [redact(item, key) for item in value]
     is_token_id = isinstance(value, int) and key.lower().endswith("token")
     return REDACTED if secret and value and not isinstance(value, bool) and not is_token_id else value
+
+
+_known: list[str] = []
+
+_SHORTEST_HIDDEN = 6
+"""Shorter values, in characters, are not searched for in text: they stand in other words too."""
+
+
+def learn_secrets(settings: Any) -> None:
+    """Take note of the secrets in plain data and in the environment, for `hide`."""
+    found = {str(value) for value in _secrets(settings) if len(str(value)) >= _SHORTEST_HIDDEN}
+    found |= {
+        value for name, value in os.environ.items() if _SECRET_KEY.search(name) and len(value) >= _SHORTEST_HIDDEN
+    }
+    _known[:] = sorted(found, key=len, reverse=True)
+
+
+def hide(text: str) -> str:
+    """Replace the known secrets in a text."""
+    for secret in _known:
+        text = text.replace(secret, REDACTED)
+    return text
+
+
+def _secrets(value: Any, key: str = "") -> Iterator[Any]:
+    secret = _SECRET_KEY.search(key) is not None
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _secrets(item, key if secret else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets(item, key)
+    elif redact(value, key) != value:
+        yield value
 
 
 def restore(value: Any, given: Any) -> Any:

@@ -116,20 +116,32 @@ class RunDir:
         head = json.dumps({"made_from": plan.made_from, "skipped": plan.skipped}, ensure_ascii=False, indent=1)
         write_atomic(self.plan, f'{head[:-2]},\n "samples": [\n{lines}\n]}}\n')
 
-    def read_config(self) -> dict[str, Any]:
-        """Read the resolved configuration of the last start; empty if there was none."""
-        if not self.config.exists():
+    def read_config(self, judge: str | None = None) -> dict[str, Any]:
+        """Read the resolved configuration of the last start, or what of it the judge of this name last had.
+
+        Returns:
+            The configuration; empty if there was no such start.
+        """
+        path = self.config if judge is None else self.judgments / f"{judge}.yaml"
+        if not path.exists():
             return {}
         try:
-            config: dict[str, Any] = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.config} is no YAML ({error}); remove it and start the phase again") from error
+            raise UserError(f"{path} is no YAML ({error}); remove it and start the phase again") from error
         return config
 
-    def write_config(self, resolved: dict[str, Any], phase: str) -> None:
-        """Write the resolved configuration; what only the other phase uses stays as that phase had it."""
-        kept = {key: v for key, v in self.read_config().items() if (key in JUDGE_SECTIONS) == (phase == "edit")}
-        write_atomic(self.config, yaml.safe_dump({**resolved, **kept}, allow_unicode=True, sort_keys=False, width=110))
+    def write_config(self, resolved: dict[str, Any], judge: str | None = None) -> None:
+        """Write the resolved configuration; what only the other phase uses stays as that phase had it.
+
+        Args:
+            resolved: The configuration.
+            judge: The judge's name if phase 2 starts; what it uses is kept for each judge.
+        """
+        kept = {key: v for key, v in self.read_config().items() if (key in JUDGE_SECTIONS) == (judge is None)}
+        _write_yaml(self.config, {**resolved, **kept})
+        if judge is not None:
+            _write_yaml(self.judgments / f"{judge}.yaml", {key: resolved[key] for key in JUDGE_SECTIONS})
 
     def read_edits(self) -> dict[str, Edit]:
         """Read the latest edit of each sample."""
@@ -270,6 +282,10 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except ValueError as error:
         raise UserError(f"{path} is no JSON ({error}); remove it and run the phase again") from error
+
+
+def _write_yaml(path: Path, data: dict[str, Any]) -> None:
+    write_atomic(path, yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=110))
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -2,10 +2,10 @@
 
     torchrun --nproc_per_node=6 -m editbench.score run_name=mine judge=qwen3_vl
 
-It judges the samples of the run's plan. Batches are cut from the plan in order and batch b goes to process b mod n,
-so no reply depends on the number of processes. Replies are read by the grammar of `judges/reply.py`; judgments travel
-to rank 0, which appends them to `judgments/<judge>.jsonl`. Started again, it does what is still missing. It edits
-nothing.
+It judges the samples of the run's plan. Batches of samples of similar length are cut from it, and each replica takes
+the next batch that nobody has, so no reply depends on the number of processes. Replies are read by the grammar of
+`judges/reply.py`; judgments travel to rank 0, which appends them to `judgments/<judge>.jsonl`. Started again, it does
+what is still missing. It edits nothing.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ import functools
 import json
 import logging
 import statistics
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,12 +22,13 @@ from typing import Any
 from editbench import cli, devices, distributed, logs
 from editbench.checkpoints import Checkpoint
 from editbench.config import ComponentConfig, Config
-from editbench.distributed import Gather, Ranks, deal
+from editbench.distributed import Ranks, deal
 from editbench.errors import UserError
+from editbench.gather import Gather
 from editbench.judges import Judge
 from editbench.judging import BatchJudge
 from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
-from editbench.preemption import EXIT_PREEMPTED, Preemption
+from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
 from editbench.records import Edit, Judgment, Sample, to_dict
 from editbench.redaction import restore
 from editbench.run_dir import JsonLines, RunDir
@@ -38,26 +38,26 @@ from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks, refuse_los
 logger = logging.getLogger("editbench.score")
 
 
-def main(config: Config) -> None:
-    """Judge what is missing."""
+def main(config: Config) -> int:
+    """Judge what is missing; returns the exit code."""
     ranks = Ranks.from_env()
     run_dir = RunDir(config.run_dir)
     if config.dry_run:
         if ranks.rank == 0:
             _dry_run(config, ranks, run_dir)
-        return
-    with distributed.process_group(ranks, config.distributed):
+        return 0
+    with Preemption() as preemption, distributed.process_group(ranks, config.distributed):
         logs.set_up("score", ranks.rank, run_dir.create(), config.log_level)
         checkpoint = distributed.node_first(ranks, lambda: find_checkpoint(config.judge, download=True))
         tasks, kept, session = _prepare(config, ranks, run_dir, checkpoint)
         if not tasks:
             logger.info("nothing is left to judge (failed samples are tried again with retry_failed=true)")
-            return
+            return 0
         with session or contextlib.nullcontext():
-            preempted = _judge_all(config, ranks, run_dir, checkpoint, tasks, kept, session)
+            preempted = _judge_all(config, ranks, run_dir, checkpoint, tasks, kept, session, preemption)
     if preempted:
         logger.warning("preempted: no more batches were started; the same command goes on from here")
-        sys.exit(EXIT_PREEMPTED)
+    return EXIT_PREEMPTED if preempted else 0
 
 
 class JudgmentWriter:
@@ -102,7 +102,7 @@ def _prepare(
         tasks, kept = find_judge_tasks(config, run_dir, plan, checkpoint)
         if not tasks and not kept and len(edits) < len(plan.samples):
             raise UserError(f"{run_dir.root}: no planned sample has an edited image yet; run the edit phase first")
-        run_dir.write_config(config.resolved, "score")
+        run_dir.write_config(config.resolved, config.judge.name)
         states, total = Counter(judgment.state for judgment in kept), len(tasks) + len(kept)
         if total < len(plan.samples):
             logger.warning("%d of %d planned samples have an edited image", total, len(plan.samples))
@@ -116,7 +116,7 @@ def _prepare(
         return [dataclasses.asdict(task) for task in tasks]
 
     dealt = distributed.on_rank_0(ranks, find)
-    tasks = [JudgeTask(Sample(**t["sample"]), Edit(**t["edit"]), t["unit"]) for t in dealt]
+    tasks = [JudgeTask(Sample(**t["sample"]), Edit(**t["edit"]), t["unit"], t["place"]) for t in dealt]
     return tasks, kept, session
 
 
@@ -128,14 +128,43 @@ def _judge_all(
     tasks: list[JudgeTask],
     kept: list[Judgment],
     session: Session | None,
+    preemption: Preemption,
 ) -> bool:
-    """Place the replicas, deal the batches to them, and send the judgments to rank 0; returns whether preempted."""
+    """Let each replica draw batches, and send the judgments to rank 0; returns whether preempted."""
     dataset = open_dataset(_planned_dataset(run_dir, config)) if config.judge.compare_with_original else None
+    try:
+        with preemption.at_once():
+            judge, batches = _load(config, ranks, checkpoint, tasks, session)
+    except Preempted:
+        distributed.leave_preempted(ranks)
+        if session:
+            session.preempted = True
+        return True
+    writer = session and JudgmentWriter(run_dir, config.judge.name, kept, session)
+    timeout_s = config.distributed.timeout_s
+    with Gather(writer.handle if writer else None, timeout_s, session.fail if session else None) as gather:
+        if judge:
+            batch_judge = BatchJudge(judge, dataset, config, run_dir)
+            for batch in distributed.draw("batches", batches, ranks):
+                if preemption.requested:
+                    break
+                if batch:
+                    gather.put(functools.partial(_payload, batch_judge.judge(batch)))
+    preempted = distributed.barrier(timeout_s, preemption.requested)
+    if writer and session:
+        writer.close()
+        session.preempted = preempted
+    return preempted
+
+
+def _load(
+    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, tasks: list[JudgeTask], session: Session | None
+) -> tuple[Judge | None, list[list[JudgeTask]]]:
+    """Construct this rank's replica, or None if it gets none or there are fewer batches; and cut the batches."""
     placed, batch_size = _place(config, ranks, checkpoint)
     batches = cut_batches(tasks, batch_size)
     active = [rank for rank, replica in enumerate(placed) if replica][: len(batches)]
-    shares = dict(zip(active, deal(batches, len(active)), strict=True))
-    mine = placed[ranks.rank] if ranks.rank in shares else []
+    mine = placed[ranks.rank] if ranks.rank in active else []
     judge: Judge | None = None
     started = time.monotonic()
     with distributed.loading_turn(ranks, config.judge.max_concurrent_loads, checkpoint):
@@ -143,26 +172,11 @@ def _judge_all(
             devices.use(mine[0])
             judge = construct(config.judge, "judge", checkpoint, devices=mine)
     on = distributed.all_gather(devices.describe(mine))
-    writer = None
     if session:
         facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - started, 3)}
         session.loaded(judge.describe() if judge else {}, **facts, batch_size=batch_size, batches=len(batches))
-        shown = [[task.sample for batch in shares.get(rank, []) for task in batch] for rank in range(len(placed))]
-        logs.console().print(logs.assignment_table(shown, f"to score in batches of {batch_size}"))
-        writer = JudgmentWriter(run_dir, config.judge.name, kept, session)
-    timeout_s = config.distributed.timeout_s
-    with Preemption() as preemption, Gather(writer.handle if writer else None, timeout_s) as gather:
-        if judge:
-            batch_judge = BatchJudge(judge, dataset, config, run_dir)
-            for batch in shares[ranks.rank]:
-                if preemption.requested:
-                    break
-                gather.put(functools.partial(_payload, batch_judge.judge(batch)))
-    preempted = distributed.barrier(timeout_s, preemption.requested)
-    if writer and session:
-        writer.close()
-        session.preempted = preempted
-    return preempted
+        logger.info("%d batches of up to %d on %d replicas", len(batches), batch_size, len(active))
+    return judge, batches
 
 
 def _place(config: Config, ranks: Ranks, checkpoint: Checkpoint | None) -> tuple[list[list[str]], int]:

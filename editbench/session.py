@@ -86,6 +86,10 @@ class Session:
         self._facts |= facts
         self._write("running")
 
+    def fail(self) -> None:
+        """Put on record that the phase has failed."""
+        self.__exit__(RuntimeError)
+
     def __enter__(self) -> "Session":
         return self
 

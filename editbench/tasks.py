@@ -52,11 +52,13 @@ class JudgeTask:
     Attributes:
         sample, edit: What is judged.
         unit: What the judgment will count as.
+        place: Position among all samples that have an edited image, ordered by the length of what the judge reads.
     """
 
     sample: Sample
     edit: Edit
     unit: str
+    place: int
 
 
 def find_edit_tasks(
@@ -113,25 +115,28 @@ def find_judge_tasks(
     tasks: list[JudgeTask] = []
     kept: list[Judgment] = []
     changed = 0
-    for sample in plan.samples:
-        edit, judgment = edits.get(sample.sample_id), judgments.get(sample.sample_id)
-        if edit is None or edit.sha256 is None or edit.input != sample_input(sample):
-            continue
+    judged = [
+        (sample, edit)
+        for sample in plan.samples
+        if (edit := edits.get(sample.sample_id)) and edit.sha256 is not None and edit.input == sample_input(sample)
+    ]
+    by_length = sorted(judged, key=lambda pair: _length(pair[0], pair[1], with_source))
+    places = {sample.index: place for place, (sample, _) in enumerate(by_length)}
+    for sample, edit in judged:
+        judgment = judgments.get(sample.sample_id)
         if judgment is not None and (judgment.image_sha256 != edit.sha256 or judgment.state == "edited"):
             judgment = None  # it is of an earlier edit, or was withdrawn
-        shown = [sample.source_sha256, edit.sha256] if with_source else [edit.sha256]
+        shown = [*([sample.source_sha256] if with_source else []), edit.sha256 or ""]
         words = [*prompts(config.rubrics[sample.category], sample, with_source), RETRY_PROMPT]
         unit = judgment_unit(shown, words, judge)
         differs = judgment is not None and judgment.unit != unit and _comparable(config.judge, checkpoint)
         changed += differs
         if judgment is None or differs or (config.retry_failed and judgment.state != "scored"):
-            tasks.append(JudgeTask(sample, edit, unit))
+            tasks.append(JudgeTask(sample, edit, unit, places[sample.index]))
         else:
             kept.append(judgment)
     if changed and config.on_change == "stop":
-        before = run_dir.read_config()
-        same_judge = before.get("judge", {}).get("name") == config.judge.name
-        raise refuse_changed("judgments", changed, before if same_judge else {}, config.resolved, JUDGE_KEYS)
+        raise refuse_changed("judgments", changed, run_dir.read_config(config.judge.name), config.resolved, JUDGE_KEYS)
     return tasks, kept
 
 
@@ -174,11 +179,22 @@ def refuse_lost(run_dir: RunDir, lost: Collection[str]) -> None:
 
 
 def cut_batches(tasks: Sequence[JudgeTask], batch_size: int) -> list[list[JudgeTask]]:
-    """Cut tasks into batches by their place in the plan: a resumed run has the same batches, less what is done."""
+    """Cut tasks into batches by their places: a resumed run has the same batches, less what is done.
+
+    The longest come first, so that what does not fit a device shows at once, and no long batch is left for the end.
+    """
     batches: dict[int, list[JudgeTask]] = {}
-    for task in tasks:
-        batches.setdefault(task.sample.index // batch_size, []).append(task)
-    return list(batches.values())
+    for task in sorted(tasks, key=lambda task: task.place):
+        batches.setdefault(task.place // batch_size, []).append(task)
+    return list(reversed(batches.values()))
+
+
+def _length(sample: Sample, edit: Edit, with_source: bool) -> tuple[int, int]:
+    """What a prompt's length in tokens grows with: the area of its images, then its characters."""
+    area = (edit.width or 0) * (edit.height or 0)
+    if with_source:
+        area += (edit.source_width or 0) * (edit.source_height or 0)
+    return area, len(sample.instruction) + len(sample.description)
 
 
 def _comparable(component: ComponentConfig, checkpoint: Checkpoint | None) -> bool:

@@ -8,7 +8,6 @@ anything is wrong; an unfinished run is wrong too.
 
 import dataclasses
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
@@ -35,16 +34,15 @@ Findings = dict[str, list[str]]
 Item = TypeVar("Item")
 
 
-def main(config: Config) -> None:
-    """Check, print what was found, and end with exit code 1 if anything is wrong."""
+def main(config: Config) -> int:
+    """Check and print what was found; returns 1 if anything is wrong, else 0."""
     run_dir = RunDir(config.run_dir)
     plan = run_dir.read_plan()
     if plan is None:
         raise UserError(f"{run_dir.root}: there is no run here (no plan.json); give its run_name or run_dir")
     findings = verify(run_dir, plan)
     _print(run_dir, plan, findings)
-    if any(findings.values()):
-        sys.exit(1)
+    return 1 if any(findings.values()) else 0
 
 
 def verify(run_dir: RunDir, plan: Plan) -> Findings:
@@ -59,16 +57,15 @@ def verify(run_dir: RunDir, plan: Plan) -> Findings:
     _check_shards(run_dir, edits, findings)
     planned = {sample.sample_id for sample in plan.samples}
     findings["extra"] += [f"edit of {edit!r}, which is not planned" for edit in latest.keys() - planned]
-    wanted = _wanted(run_dir)
     judges = sorted(path.stem for path in run_dir.judgments.glob("*.jsonl"))
     if not findings["damaged"]:
-        _check_units(run_dir, plan, wanted, latest, findings)
+        _check_units(run_dir, plan, _wanted(run_dir), latest, findings)
     if not judges and any(edit.state == "edited" for edit in latest.values()):
         findings["missing"].append("judgments: the score phase has not been run")
     for judge in judges:
         _check_judgments(run_dir, plan, judge, latest, findings)
-        if wanted and wanted.judge.name == judge and not findings["damaged"]:
-            _check_judgment_units(run_dir, plan, wanted, findings)
+        if not findings["damaged"]:
+            _check_judgment_units(run_dir, plan, _wanted(run_dir, judge), findings)
     return findings
 
 
@@ -128,8 +125,10 @@ def _check_judgments(run_dir: RunDir, plan: Plan, judge: str, latest: dict[str, 
             findings["stale"].append(f"judgment of {sample_id!r} by {judge}: it is of an earlier image")
 
 
-def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config, findings: Findings) -> None:
-    """Find judgments of the present images that are not what config.yaml asks for."""
+def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config | None, findings: Findings) -> None:
+    """Find judgments of the present images that are not what their judge's configuration asks for."""
+    if wanted is None:
+        return
     tasks, _ = find_judge_tasks(wanted, run_dir, plan, _checkpoint(wanted.judge))
     judgments = run_dir.read_judgments(wanted.judge.name)
     for task in tasks:
@@ -138,9 +137,11 @@ def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config, findings:
             findings["stale"].append(f"judgment of {task.sample.sample_id!r} by {wanted.judge.name}")
 
 
-def _wanted(run_dir: RunDir) -> Config | None:
-    """The configuration the run was last started with; None if it was never started."""
+def _wanted(run_dir: RunDir, judge: str | None = None) -> Config | None:
+    """The configuration the run, or this judge in it, was last started with; None if it was never started."""
     resolved = run_dir.read_config()
+    if judge is not None:
+        resolved |= run_dir.read_config(judge)
     if not resolved:
         return None
     return dataclasses.replace(configuration.check(resolved), on_change="redo", retry_failed=False)

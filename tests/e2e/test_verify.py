@@ -113,13 +113,15 @@ def test_images_that_the_index_does_not_know_are_extra_and_their_edits_missing(r
 
 def test_results_of_other_settings_than_the_run_s_are_stale(run):
     config = run.read_config()
-    run.write_config(config | {"seed": 43}, "edit")
+    run.write_config(config | {"seed": 43})
     assert len(findings(run)["stale"]) == 5
-    run.write_config(config, "edit")
+    run.write_config(config)
     rubrics = json.loads(json.dumps(config["rubrics"]))
     rubrics["social"]["system_prompt"] = "Another prompt."
-    run.write_config(config | {"rubrics": rubrics}, "score")
+    run.write_config(config | {"rubrics": rubrics}, "fake")
     assert findings(run) == {"stale": ["judgment of 'b' by fake"]}
+    run.write_config(config | {"judge": config["judge"] | {"name": "another"}}, "another")
+    assert findings(run) == {"stale": ["judgment of 'b' by fake"]}  # each judge counts by its own settings
 
 
 def test_samples_that_are_not_planned_any_more_are_extra(run):

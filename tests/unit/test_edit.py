@@ -1,5 +1,6 @@
 """Phase 1 without processes: what becomes of one sample, what is found missing, what is written."""
 
+import functools
 import hashlib
 import json
 import tarfile
@@ -18,7 +19,7 @@ from editbench import config as configuration
 from editbench import edit as phase
 from editbench.checkpoints import Checkpoint
 from editbench.config import Config, SourceConfig
-from editbench.edit import EditWriter, edit_one
+from editbench.edit import EditWriter, edit_one, read_sample
 from editbench.editors.fake import FakeEditor
 from editbench.errors import InvalidOutputError, UserError
 from editbench.identity import sample_input, sample_seed
@@ -63,7 +64,7 @@ class Run:
                 )
             )
         index.close()
-        self.run_dir.write_config(self.config.resolved, "edit")
+        self.run_dir.write_config(self.config.resolved)
 
 
 @pytest.fixture
@@ -92,8 +93,13 @@ def no_step(_done: int, _total: int) -> None:
     pass
 
 
+def edit_task(run: Run, editor: Any, task: Any) -> tuple[Edit, Image.Image | None]:
+    read = functools.partial(read_sample, open_dataset(run.config.dataset), SourceConfig(), task.sample)
+    return edit_one(editor, task, read, no_step)
+
+
 def edit_with(run: Run, editor: Any) -> tuple[Edit, Image.Image | None]:
-    return edit_one(editor, open_dataset(run.config.dataset), run.find()[0][0], SourceConfig(), no_step)
+    return edit_task(run, editor, run.find()[0][0])
 
 
 def test_a_good_edit_is_recorded_with_its_sizes_and_no_error(run: Run) -> None:
@@ -139,9 +145,7 @@ def test_a_source_that_cannot_be_decoded_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "bench.json").write_text(json.dumps(records), encoding="utf-8")
     run = Run(tmp_path)
     tasks, _ = run.find()
-    results = [
-        edit_one(FakeEditor("cpu"), open_dataset(run.config.dataset), task, SourceConfig(), no_step) for task in tasks
-    ]
+    results = [edit_task(run, FakeEditor("cpu"), task) for task in tasks]
     assert [edit.state for edit, _ in results] == ["edit_failed"] * 2 + ["edited"] * 4
     assert [image is None for _, image in results] == [True] * 2 + [False] * 4
     assert "no readable image" in (results[0][0].error or "")
@@ -153,7 +157,7 @@ def test_a_source_that_changed_since_the_plan_is_not_edited(run: Run) -> None:
     task = run.find()[0][0]
     changed = json.dumps(records, ensure_ascii=False, indent=1).replace(records[0]["src_img_b64"][-12:], "A" * 12)
     (run.folder / "bench.json").write_text(changed, encoding="utf-8")
-    edit, image = edit_one(FakeEditor("cpu"), open_dataset(run.config.dataset), task, SourceConfig(), no_step)
+    edit, image = edit_task(run, FakeEditor("cpu"), task)
     assert (edit.state, image) == ("edit_failed", None)
     assert "no longer the planned one" in (edit.error or "")
 
@@ -237,7 +241,7 @@ def write_edits(run: Run, tasks: list[EditTask], fail: set[int] = frozenset()) -
     with session:
         for position, task in enumerate(tasks):
             editor = Returns(RuntimeError("no")) if position in fail else FakeEditor("cpu")
-            edit, image = edit_one(editor, open_dataset(run.config.dataset), task, SourceConfig(), no_step)
+            edit, image = edit_task(run, editor, task)
             writer.handle(phase._payload(edit, image))
     writer.close()
 
@@ -404,6 +408,6 @@ def test_an_editor_may_use_its_memory_again(run: Run) -> None:
             return reused
 
     task = run.find()[0][0]
-    _, image = edit_one(Reusing("cpu"), open_dataset(run.config.dataset), task, SourceConfig(), no_step)
+    _, image = edit_task(run, Reusing("cpu"), task)
     reused.putpixel((0, 0), (1, 2, 3))
     assert image.getpixel((0, 0)) == (task.seed % 255, 0, 0)

@@ -331,7 +331,7 @@ def test_real_models_need_no_note(run):
 def test_the_configuration_of_the_run_is_in_the_report(run):
     run.sample("a")
     run.plan()
-    run.dir.write_config({"seed": 42, "editor": {"negative_prompt": " "}}, "edit")
+    run.dir.write_config({"seed": 42, "editor": {"negative_prompt": " "}})
     assert run.report()["config"] == {"seed": 42, "editor": {"negative_prompt": " "}}
 
 

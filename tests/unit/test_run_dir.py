@@ -131,7 +131,7 @@ def test_a_plan_is_readable_json_with_one_sample_a_line_as_people_wrote_it(run):
 
 def test_the_configuration_round_trips_and_stays_readable(run):
     resolved = {"run_name": "猫", "editor": {"negative_prompt": " ", "height": None, "true_cfg_scale": 4.0}, "x": "yes"}
-    run.write_config(resolved, "edit")
+    run.write_config(resolved)
     assert run.read_config() == resolved
     assert "猫" in run.config.read_text(encoding="utf-8")
     assert yaml.safe_load(run.config.read_bytes()) == resolved
@@ -287,8 +287,8 @@ def test_paths_are_as_documented(tmp_path):
 
 
 def test_each_phase_keeps_the_other_s_part_of_the_configuration(run):
-    run.write_config({"seed": 1, "editor": {"name": "a"}, "judge": {"name": "x"}, "rubrics": {}}, "edit")
-    run.write_config({"seed": 2, "editor": {"name": "b"}, "judge": {"name": "y"}, "rubrics": {"p": 1}}, "score")
+    run.write_config({"seed": 1, "editor": {"name": "a"}, "judge": {"name": "x"}, "rubrics": {}})
+    run.write_config({"seed": 2, "editor": {"name": "b"}, "judge": {"name": "y"}, "rubrics": {"p": 1}}, "y")
     assert run.read_config() == {"seed": 1, "editor": {"name": "a"}, "judge": {"name": "y"}, "rubrics": {"p": 1}}
-    run.write_config({"seed": 3, "editor": {"name": "c"}, "judge": {"name": "z"}, "rubrics": {}}, "edit")
+    run.write_config({"seed": 3, "editor": {"name": "c"}, "judge": {"name": "z"}, "rubrics": {}})
     assert run.read_config() == {"seed": 3, "editor": {"name": "c"}, "judge": {"name": "y"}, "rubrics": {"p": 1}}

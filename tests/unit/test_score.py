@@ -46,7 +46,7 @@ class Run:
         config = self.load()
         self.run_dir = RunDir(config.run_dir)
         self.run_dir.create()
-        self.run_dir.write_config(config.resolved, "score")
+        self.run_dir.write_config(config.resolved, config.judge.name)
         self.plan: Plan = ensure_plan(config, self.run_dir)
         self.edit(range(len(CATEGORIES)))
 
@@ -365,14 +365,25 @@ def test_a_judgments_unit_changes_with_the_image(run: Run) -> None:
 
 def test_a_resumed_run_has_the_same_batches_less_what_is_done(run: Run) -> None:
     def batches() -> list[list[int]]:
-        return [[task.sample.index for task in batch] for batch in cut_batches(run.find()[0], 3)]
+        return [[task.place for task in batch] for batch in cut_batches(run.find()[0], 3)]
 
-    assert batches() == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    tasks, _ = run.find()
+    assert batches() == [[6, 7], [3, 4, 5], [0, 1, 2]]
+    tasks = {task.place: task for task in run.find()[0]}
     run.record([tasks[0], tasks[4]])
-    assert batches() == [[1, 2], [3, 5], [6, 7]]
+    assert batches() == [[6, 7], [3, 5], [1, 2]]
     run.record([tasks[3], tasks[5]])
-    assert batches() == [[1, 2], [6, 7]]
+    assert batches() == [[6, 7], [1, 2]]
+
+
+def test_batches_hold_samples_of_similar_length_the_longest_first(run: Run) -> None:
+    tasks, _ = run.find()
+    assert [task.sample.index for task in tasks] == list(range(8))  # tasks stand in plan order
+    read = {
+        task.place: (task.edit.width * task.edit.height, len(task.sample.instruction + task.sample.description))
+        for task in tasks
+    }
+    assert [read[place] for place in range(8)] == sorted(read.values())
+    assert len(set(read.values())) > 2
 
 
 def test_the_writer_appends_a_whole_line_per_judgment_and_status_counts_them(run: Run) -> None:

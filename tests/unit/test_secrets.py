@@ -58,6 +58,14 @@ class PrivateEditor(FakeEditor):
         return {**super().describe(), **self._call}
 
 
+class LeakingEditor(PrivateEditor):
+    def edit(self, source, instruction, seed, on_step):
+        if not Path("leaked").exists():
+            Path("leaked").touch()
+            raise ValueError(f"403 for {self._call['hf_token']}")
+        raise SystemExit(f"{os.environ['HF_TOKEN']} and {self._call['call']} are refused")
+
+
 class PrivateJudge(FakeJudge):
     def __init__(self, devices, api_key: str, credentials):
         super().__init__(devices)
@@ -145,6 +153,15 @@ def test_a_whole_run_uses_them_and_shows_none(folder: Path) -> None:
     assert report["counts"]["scored"] == 3
     assert report["config"]["editor"]["max_new_tokens"] == report["editor"]["max_new_tokens"] == 64
     assert report["config"]["editor"]["hf_token"] == report["editor"]["hf_token"] == "<redacted>"
+
+
+def test_a_secret_in_an_exceptions_text_is_hidden(folder: Path) -> None:
+    outcome = command(folder, "edit", "editor._target_=private_code.LeakingEditor", "run_dir=leak", "max_failed=1")
+    assert outcome.code == 1 and "<redacted> and {'api_key': '<redacted>', 'steps': 3}" in outcome.output, outcome.tail
+    (edit,) = RunDir(folder / "leak").read_edits().values()
+    assert edit.error == "403 for <redacted>"
+    written = [path.read_bytes() for path in (folder / "leak").rglob("*") if path.is_file()]
+    assert not [text for text in [*written, outcome.output.encode()] if b"s3cret" in text]
 
 
 def test_a_secret_does_not_count_in_a_unit_and_what_is_none_does(private: Path) -> None:
