@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from editbench.errors import UserError
 
@@ -30,6 +31,7 @@ class Checkpoint:
         fingerprint: Hex digest of its files' names and sizes, of the headers and samples of its weights, and of its
             other files' contents; the same wherever the folder lies.
         note: What its makers want every report to say; "" for nothing.
+        lora: The LoRA that is loaded on top of it, where `path` is its file; None without one.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Checkpoint:
     size_bytes: int
     fingerprint: str
     note: str
+    lora: "Checkpoint | None" = None
 
 
 def find(checkpoint: str, revision: str | None, download: bool, extra: Collection[str] = ()) -> Checkpoint | None:
@@ -62,26 +65,62 @@ def find(checkpoint: str, revision: str | None, download: bool, extra: Collectio
         hint = "; build it with: python scripts/make_tiny_checkpoints.py" if "checkpoints/tiny" in checkpoint else ""
         raise UserError(f"checkpoint {checkpoint}: there is no such folder{hint}")
     from huggingface_hub import snapshot_download
+
+    wanted = {"revision": revision, "allow_patterns": _wanted(extra), "ignore_patterns": _VARIANTS}
+    found = _from_hub(f"checkpoint {checkpoint}", download, snapshot_download, repo_id=checkpoint, **wanted)
+    return _describe(found, found.name, extra) if found else None
+
+
+def find_lora(path: str, weight_name: str, revision: str | None, download: bool) -> Checkpoint | None:
+    """Find a LoRA's weights: one file of a folder, or of a hub repository.
+
+    Args:
+        path: Path of a folder, or a hub id such as `lightx2v/Qwen-Image-Lightning`.
+        weight_name: The file in it.
+        revision: Branch, tag or commit on the hub; None: its main branch. Not for folders.
+        download: Whether to fetch from the hub what the cache lacks.
+
+    Returns:
+        None if it is not there and `download` is False. Its fingerprint does not depend on its name.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    folder = Path(path).expanduser()
+    commit = None
+    if folder.is_dir():
+        file = folder / weight_name
+        if not file.is_file():
+            raise UserError(f"LoRA {path}: has no file {weight_name}; give the name of its weights as weight_name")
+    elif path.count("/") != 1 or path.startswith((".", "/", "~")):
+        raise UserError(f"LoRA {path}: there is no such folder")
+    else:
+        from huggingface_hub import hf_hub_download
+
+        wanted = {"repo_id": path, "filename": weight_name, "revision": revision}
+        found = _from_hub(f"LoRA {path}/{weight_name}", download, hf_hub_download, **wanted)
+        if found is None:
+            return None
+        file, commit = found, found.parents[len(Path(weight_name).parts) - 1].name
+    size = file.stat().st_size
+    return Checkpoint(file, commit, size, hashlib.sha256(b"%d " % size + _sampled(file)).hexdigest(), "")
+
+
+def _from_hub(what: str, download: bool, fetch: Callable[..., str], **wanted: Any) -> Path | None:
+    """Fetch from the hub, or find in its local cache; None if it is not there and must not be fetched."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(
-            checkpoint,
-            revision=revision,
-            allow_patterns=_wanted(extra),
-            ignore_patterns=_VARIANTS,
-            local_files_only=not download,
-        )
+        return Path(fetch(**wanted, local_files_only=not download))
     except LocalEntryNotFoundError as error:
         if not download:
             return None
         raise UserError(
-            f"checkpoint {checkpoint}: no such folder, not in the hub's local cache, and the hub cannot be reached"
+            f"{what}: no such folder, not in the hub's local cache, and the hub cannot be reached"
         ) from error
     except Exception as error:  # the hub's client raises a family of HTTP and file errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"checkpoint {checkpoint}: cannot be downloaded ({reason})") from error
-    return _describe(Path(found), Path(found).name, extra)
+        raise UserError(f"{what}: cannot be downloaded ({reason})") from error
 
 
 def _wanted(extra: Collection[str]) -> list[str]:

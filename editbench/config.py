@@ -7,7 +7,6 @@ import dataclasses
 import re
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,157 +15,25 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from editbench.config_errors import one_sentence
 from editbench.errors import UserError
 from editbench.redaction import redact, without_secrets
+from editbench.settings import (
+    ComponentConfig,
+    Config,
+    DistributedConfig,
+    EditConfig,
+    JudgeConfig,
+    RubricConfig,
+    Schema,
+    SourceConfig,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONF_DIR = CHECKOUT / "conf"
-
-
-@dataclass
-class EditConfig:
-    """Phase 1's loop."""
-
-    schedule: str = "strided"
-    """Who edits what: `strided`: rank r of n every n-th sample from r on; `dynamic`: each rank the next one that
-    nobody has, which is quicker where images or GPUs are unequal. The edited images are the same."""
-    sync_every: int = 1
-    """`dist.barrier()` after so many rounds (a round is one image per rank); 0: only at the end of the phase, as
-    always with schedule=dynamic, which has no rounds."""
-    max_concurrent_loads: Any = "auto"
-    """Ranks of a node that load the editor at the same time; auto: as many as host memory takes."""
-    shard_size_mib: int = 256
-    """A shard is closed when it has grown past this size, in MiB."""
-
-
-@dataclass
-class SourceConfig:
-    """What is accepted from a dataset; a sample beyond it fails alone."""
-
-    max_megapixels: float = 100.0
-    """Largest source image, in millions of pixels; checked before it is decoded."""
-    max_mib: float = 100.0
-    """Largest source image file, in MiB."""
-    formats: list[str] = field(default_factory=lambda: ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"])
-    """Formats of source image files, by Pillow's names; JPEG covers MPO, AVIF counts where this Pillow reads it."""
-    max_instruction_chars: int = 10_000
-    """Longest instruction, in characters."""
-
-
-@dataclass
-class DistributedConfig:
-    """The process group."""
-
-    timeout_s: int = 1800
-    """Seconds without a sign of a rank after which the job fails and names it; must exceed the longest edit or batch,
-    and `edit.sync_every` edits."""
-    cpu_threads: int = 1
-    """Threads per process on a CPU. The last bits of a result can depend on it, so it is never left to the
-    number of processes."""
-
-
-@dataclass
-class RubricConfig:
-    """What the judge is told for one category."""
-
-    names: list[str] = MISSING
-    """Names in dataset files that mean this category."""
-    title: str = MISSING
-    """What is judged, for people."""
-    system_prompt: str = MISSING
-    user_template: str = MISSING
-    """With {original_description} and {edit_instruction}; the judge sees the edited image."""
-    user_template_with_source: str = MISSING
-    """The same for `judge.compare_with_original=true`; the judge sees the source, then the edited image."""
-
-
-@dataclass
-class ComponentConfig:
-    """A dataset, editor or judge: its class, and the keyword arguments its constructor gets."""
-
-    target: str
-    name: str
-    kwargs: dict[str, Any]
-
-
-@dataclass
-class JudgeConfig(ComponentConfig):
-    """The judge, and how phase 2 feeds it."""
-
-    batch_size: int | str = "auto"
-    """Samples per batch; auto: by the GPU's memory."""
-    max_retries: int = 1
-    """How often a reply that holds no score is asked again."""
-    compare_with_original: bool = False
-    """Whether the judge sees the source image before the edited one."""
-    devices_per_replica: int | str = "auto"
-    """GPUs one copy of the judge is spread over; auto: as few as it fits on."""
-    max_concurrent_loads: int | str = "auto"
-    """Ranks of a node that load the judge at the same time; auto: as many as host memory takes."""
-
-
-@dataclass
-class Schema:
-    """Types of all keys as Hydra checks them; `Config` is the same after checks."""
-
-    run_name: str = MISSING
-    run_dir: str = MISSING
-    seed: int = 42
-    categories: Any = None
-    limit: Any = None
-    max_failed: float = 0.2
-    retry_failed: bool = False
-    on_change: str = "stop"
-    dry_run: bool = False
-    log_level: str = "INFO"
-    device_ids: Any = None
-    source: SourceConfig = field(default_factory=SourceConfig)
-    edit: EditConfig = field(default_factory=EditConfig)
-    distributed: DistributedConfig = field(default_factory=DistributedConfig)
-    dataset: Any = MISSING
-    editor: Any = MISSING
-    judge: Any = MISSING
-    rubrics: dict[str, RubricConfig] = field(default_factory=dict)
-
-
-@dataclass
-class Config:
-    """A run."""
-
-    run_name: str
-    run_dir: Path
-    """Folder of the run; the phases meet there."""
-    seed: int
-    """The run's seed; each sample's own is made from it and the sample's id."""
-    categories: list[str] | None
-    """Only these categories, by any of their names; None: all."""
-    limit: int | None
-    """Only the first so many samples; None: all."""
-    max_failed: float
-    """A phase stops when more than this fraction of the planned samples has failed in it, 0 to 1."""
-    retry_failed: bool
-    """Whether samples that failed in an earlier start are tried again."""
-    on_change: str
-    """When results made with other settings are found: `stop`, or `redo` those."""
-    dry_run: bool
-    """Print the plan and load nothing."""
-    log_level: str
-    """What rank 0 shows on the console; the log files hold everything."""
-    device_ids: list[int] | None
-    """CUDA device of each local rank, as visible to the process; None: local rank r has device r."""
-    source: SourceConfig
-    edit: EditConfig
-    distributed: DistributedConfig
-    dataset: ComponentConfig
-    editor: ComponentConfig
-    judge: JudgeConfig
-    rubrics: dict[str, RubricConfig]
-    resolved: dict[str, Any]
-    """The whole configuration as plain data without secrets, for config.yaml and the report."""
 
 
 def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
@@ -245,7 +112,9 @@ def check(resolved: dict[str, Any]) -> Config:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     _require(config.log_level in levels, "log_level", config.log_level, f"one of {', '.join(levels)}")
     _require(bool(str(resolved["run_dir"]).strip()), "run_dir", resolved["run_dir"], "a folder")
+    _check_mode(config.judge)
     for name, rubric in config.rubrics.items():
+        rubric.system_prompt = _with_answer(name, rubric, config.judge.mode)
         for key in ("user_template", "user_template_with_source"):
             found = re.findall(r"\{(\w*)\}", getattr(rubric, key))
             known = "edit_instruction" in found and set(found) <= {"edit_instruction", "original_description"}
@@ -261,8 +130,9 @@ def check(resolved: dict[str, Any]) -> Config:
     _require(
         all(_is_int(i, 0) for i in ids) and len(set(ids)) == len(ids), "device_ids", ids, "different numbers from 0"
     )
-    schedule = config.edit.schedule
-    _require(schedule in ("strided", "dynamic"), "edit.schedule", schedule, "strided or dynamic")
+    _require(
+        config.edit.schedule in ("strided", "dynamic"), "edit.schedule", config.edit.schedule, "strided or dynamic"
+    )
     _require(config.edit.sync_every >= 0, "edit.sync_every", config.edit.sync_every, "0 or more")
     _auto_or_count("edit.max_concurrent_loads", config.edit.max_concurrent_loads)
     _require(config.edit.shard_size_mib >= 1, "edit.shard_size_mib", config.edit.shard_size_mib, "1 or more")
@@ -299,7 +169,34 @@ def _judge(resolved: dict[str, Any]) -> JudgeConfig:
     component = _component(resolved, "judge")
     loop_keys = {f.name for f in dataclasses.fields(JudgeConfig)} - {"target", "name", "kwargs"}
     loop = {key: component.kwargs.pop(key) for key in loop_keys if key in component.kwargs}
+    if loop.get("labels") is None:
+        loop.pop("labels", None)
     return JudgeConfig(target=component.target, name=component.name, kwargs=component.kwargs, **loop)
+
+
+def _check_mode(judge: JudgeConfig) -> None:
+    _require(judge.mode in ("generate", "expected"), "judge.mode", judge.mode, "generate or expected")
+    mass = judge.min_label_mass
+    _require(_is_number(mass) and 0 < mass <= 1, "judge.min_label_mass", mass, "more than 0, at most 1")
+    several = isinstance(judge.labels, dict) and len(judge.labels) > 1
+    _require(
+        several and all(_is_number(score) and 0 <= score <= 10 for score in judge.labels.values()),
+        "judge.labels",
+        judge.labels,
+        "null or two labels and more, each with its score from 0 to 10: 'judge.labels={A:10,B:5,C:0}'",
+    )
+    judge.labels = {str(label): float(score) for label, score in judge.labels.items()}
+
+
+def _with_answer(name: str, rubric: RubricConfig, mode: str) -> str:
+    """The system prompt with the form of the answer behind it."""
+    if mode == "expected" and not rubric.answer_label.strip():
+        raise UserError(
+            f"rubrics.{name}.answer_label is empty, judge.mode=expected needs a text there that asks for one label; "
+            "start the rubric's YAML with 'defaults: [answer, _self_]', or use judge.mode=generate"
+        )
+    answer = rubric.answer_label if mode == "expected" else rubric.answer
+    return f"{rubric.system_prompt.rstrip()}\n\n{answer}" if answer.strip() else rubric.system_prompt
 
 
 def _check_guidance(editor: ComponentConfig) -> None:
@@ -334,6 +231,10 @@ def _is_name(text: str) -> bool:
 
 def _is_int(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _require(condition: bool, key: str, found: Any, wanted: str) -> None:

@@ -2,8 +2,10 @@
 
 import math
 import os
+import resource
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,6 +169,16 @@ def empty_cache() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def peak_gib(device: str) -> float:
+    """Most memory this process has used so far, in GiB: of its GPU, or of the host with the files it has mapped."""
+    import torch
+
+    if device.startswith("cuda"):
+        return round(torch.cuda.max_memory_allocated(device) / GIB, 3)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB, 3)
 
 
 def is_lost(error: Exception) -> bool:

@@ -5,7 +5,9 @@ Everything travels on gloo, as CPU data: JSON as uint8 tensors, never as pickles
 """
 
 import contextlib
+import dataclasses
 import datetime
+import itertools
 import json
 import os
 import re
@@ -18,9 +20,9 @@ import torch
 import torch.distributed as dist
 
 from editbench.checkpoints import Checkpoint
-from editbench.config import DistributedConfig
 from editbench.devices import available_host_memory, concurrent_loads
 from editbench.errors import PeerLostError, UserError
+from editbench.settings import DistributedConfig
 
 Item = TypeVar("Item")
 
@@ -29,6 +31,8 @@ _patient: Any = None
 
 _store: Any = None
 """The job's key-value store, of this start of its processes alone."""
+
+_PIECE = 1000
 
 _SECONDS_TO_SAY_PREEMPTED = 5
 
@@ -170,6 +174,24 @@ def on_rank_0(ranks: Ranks, work: Callable[[], Any]) -> Any:
         refusal.on_all_ranks = True
         raise refusal
     return outcome["result"]
+
+
+def share(ranks: Ranks, items: list[Item], restore: Callable[[dict[str, Any]], Item]) -> list[Item]:
+    """Give rank 0's list of dataclass objects to all ranks, piece by piece, so that no rank holds it all twice.
+
+    Args:
+        ranks: Who this process is.
+        items: On rank 0; what the others pass is ignored.
+        restore: Makes an item again of what `dataclasses.asdict` gave.
+    """
+    shared: list[Item] = []
+    for start in itertools.count(0, _PIECE):
+        piece = _broadcast([dataclasses.asdict(item) for item in items[start : start + _PIECE]])  # type: ignore[call-overload]
+        if not piece:
+            return items if ranks.rank == 0 else shared
+        if ranks.rank != 0:
+            shared += map(restore, piece)
+    raise AssertionError("never comes here")
 
 
 def all_gather(value: Any) -> list[Any]:

@@ -9,35 +9,37 @@ appends them to shards and index. Started again, it does what is still missing. 
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 from PIL import Image
 
-from editbench import cli, devices, distributed, images, logs
+from editbench import cli, devices, distributed, images, logs, page_cache
 from editbench.checkpoints import Checkpoint
-from editbench.config import Config, SourceConfig
 from editbench.datasets import Dataset, check_instruction, read_source
 from editbench.distributed import Ranks, deal
 from editbench.editors import Editor
 from editbench.errors import InvalidOutputError
+from editbench.files import JsonLines
 from editbench.gather import Gather
 from editbench.identity import sample_input
 from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
 from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
 from editbench.records import Edit, Sample, to_dict
 from editbench.redaction import hide
-from editbench.run_dir import JsonLines, RunDir, take_up_stored
+from editbench.run_dir import RunDir, take_up_stored
 from editbench.sealed_json import seal
 from editbench.session import Session, check_failures, component_facts
+from editbench.settings import Config, SourceConfig
 from editbench.shards import ShardWriter
-from editbench.tasks import EditTask, find_edit_tasks, withdraw_edits
+from editbench.tasks import EditTask, edit_task, find_edit_tasks, withdraw_edits
+
+LAST_ROUNDS = 3
+"""In the last so many rounds the judge's weights are read ahead."""
 
 logger = logging.getLogger("editbench.edit")
 
@@ -149,9 +151,10 @@ def _prepare(
 ) -> tuple[list[EditTask], Session | None]:
     """Find the tasks on rank 0 and give them to all; the session is rank 0's alone."""
     session = None
+    tasks: list[EditTask] = []
 
-    def find() -> list[dict[str, Any]]:
-        nonlocal session
+    def find() -> None:
+        nonlocal session, tasks
         run_dir.lock("edit")
         take_up_stored(run_dir)
         plan = ensure_plan(config, run_dir, lambda new: find_edit_tasks(config, run_dir, new, checkpoint))
@@ -168,10 +171,9 @@ def _prepare(
             session = Session(run_dir, "edit", total, states, config.max_failed, component)
         else:
             run_dir.write_status("edit", "done", total, total - states["edited"], total)
-        return [dataclasses.asdict(task) for task in tasks]
 
-    dealt = distributed.on_rank_0(ranks, find)
-    return [EditTask(Sample(**task["sample"]), task["seed"], task["unit"]) for task in dealt], session
+    distributed.on_rank_0(ranks, find)
+    return distributed.share(ranks, tasks, edit_task), session
 
 
 def _edit_all(
@@ -200,8 +202,12 @@ def _edit_all(
     on_step = session.step if session else None
     read = functools.partial(read_sample, open_dataset(config.dataset), config.source)
     timeout_s = config.distributed.timeout_s
+    last = {task.unit for task in tasks[-LAST_ROUNDS * ranks.world_size :]} if ranks.local_rank == 0 else set()
     with Gather(writer.handle if writer else None, timeout_s, session.fail if session else None) as gather:
         for number, (task, source) in enumerate(_read_ahead(turns, read), start=1):
+            if task and task.unit in last:
+                page_cache.warm(config.judge)
+                last = set()
             if task and editor and not preemption.requested:
                 edit, image = edit_one(editor, task, source, on_step)
                 gather.put(functools.partial(_payload, edit, image))
@@ -212,6 +218,8 @@ def _edit_all(
     preempted = distributed.barrier(timeout_s, preemption.requested)
     if writer and session:
         writer.close()
+        if editor:
+            session.loaded(editor.describe())  # with what it has counted by now
         session.preempted = preempted
     return preempted
 
@@ -263,7 +271,7 @@ def _load(
     on = distributed.all_gather(devices.describe([device] if editor else []))
     if session and editor:
         facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - started, 3)}
-        session.loaded(editor.describe(), **facts, rounds=len(shares[0]))
+        session.loaded(editor.describe(), **facts, load_peak_gib=devices.peak_gib(device), rounds=len(shares[0]))
     return editor
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig
 from editbench.errors import UserError
 from editbench.records import Sample
 from editbench.redaction import redact
+from editbench.rubrics import ANSWER_START
+from editbench.settings import ComponentConfig, JudgeConfig
 
 _NOT_IN_UNITS = ("editor.name", "judge.batch_size", "judge.devices_per_replica", "judge.max_concurrent_loads")
 
@@ -34,9 +35,17 @@ def sample_key(sample_id: str) -> str:
 
 
 def component_identity(component: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
-    """What of an editor or judge decides its results: class, arguments, and the checkpoint by its fingerprint."""
+    """What of an editor or judge decides its results: class, arguments, the checkpoint by its fingerprint, the mode."""
     kwargs = {key: value for key, value in redact(component.kwargs).items() if key not in ("checkpoint", "revision")}
-    return {"class": component.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}
+    identity = {"class": component.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}
+    if checkpoint and checkpoint.lora:
+        place = ("path", "weight_name", "revision")
+        kwargs["lora"] = {key: value for key, value in kwargs["lora"].items() if key not in place}
+        identity["lora"] = checkpoint.lora.fingerprint
+    if isinstance(component, JudgeConfig) and component.mode == "expected":
+        asked = [component.labels, component.min_label_mass, ANSWER_START]
+        return identity | {"mode": component.mode, "asked": asked}
+    return identity
 
 
 def sample_input(sample: Sample) -> str:

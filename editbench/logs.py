@@ -54,6 +54,14 @@ def set_up(phase: str, rank: int, folder: Path | None, level: str) -> None:
         root.addHandler(to_file)
 
 
+def adopt(*libraries: str) -> None:
+    """Let libraries that log by handlers of their own, raw, log as everything else: their messages can hold prompts."""
+    for name in libraries:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+
+
 def plan_table(plan: Plan) -> Table:
     """Samples per category."""
     table = Table(title=f"{len(plan.samples)} samples planned" + f", {len(plan.skipped)} skipped" * bool(plan.skipped))

@@ -20,13 +20,13 @@ from typing import Any
 from editbench import checkpoints, cli, logs
 from editbench.checkpoints import Checkpoint
 from editbench.components import component_class
-from editbench.config import ComponentConfig, Config
 from editbench.datasets import BadRecord, Dataset, Record
 from editbench.errors import UserError
 from editbench.identity import sample_key
 from editbench.records import Sample
 from editbench.redaction import redact
 from editbench.run_dir import Plan, RunDir
+from editbench.settings import ComponentConfig, Config
 from editbench.tasks import find_edit_tasks
 
 MAX_SHOWN_PROBLEMS = 20
@@ -103,12 +103,20 @@ def open_dataset(component: ComponentConfig) -> Dataset:
 
 
 def find_checkpoint(component: ComponentConfig, download: bool) -> Checkpoint | None:
-    """Find the checkpoint that a component's arguments name; None if they name none, or it is not downloaded."""
+    """Find the checkpoint that a component's arguments name, with its LoRA if they name one.
+
+    None if they name none, or not all of it is downloaded.
+    """
     name = component.kwargs.get("checkpoint")
     if not isinstance(name, str):
         return None
     extra = [key for key in ("allow_pickle", "trust_remote_code") if component.kwargs.get(key)]
-    return checkpoints.find(name, component.kwargs.get("revision"), download, extra)
+    found = checkpoints.find(name, component.kwargs.get("revision"), download, extra)
+    lora = component.kwargs.get("lora")
+    if found is None or not isinstance(lora, dict):
+        return found
+    adapter = checkpoints.find_lora(lora["path"], lora["weight_name"], lora.get("revision"), download)
+    return adapter and dataclasses.replace(found, lora=adapter)
 
 
 def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | None, **placement: Any) -> Any:
@@ -120,9 +128,13 @@ def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | N
         checkpoint: Where the checkpoint that the arguments name lies.
         **placement: `device` or `devices`.
     """
-    found = {"checkpoint": str(checkpoint.path)} if checkpoint else {}
+    found: dict[str, Any] = {"checkpoint": str(checkpoint.path)} if checkpoint else {}
+    if checkpoint and checkpoint.lora:
+        place = {"path": str(checkpoint.lora.path.parent), "weight_name": checkpoint.lora.path.name}
+        found["lora"] = component.kwargs["lora"] | place
     started = time.monotonic()
     built = component_class(component, group)(**placement, **(component.kwargs | found))
+    logs.adopt("diffusers", "transformers")
     logger.info("loaded %s %s in %.1f s", group, component.name, time.monotonic() - started)
     return built
 

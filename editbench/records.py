@@ -13,7 +13,7 @@ State = Literal[
     "edit_failed",  # the source could not be read or the editor raised
     "invalid_output",  # the editor returned NaN, a wrong size or a fully uniform image
     "scored",  # the judge's reply holds a score
-    "unparsed",  # the judge replied, but no score can be read from the reply
+    "unparsed",  # the judge answered, but its answer holds no score
     "judge_failed",  # the judge raised on this sample alone
 ]
 EDIT_STATES: tuple[State, ...] = ("edited", "edit_failed", "invalid_output")
@@ -21,7 +21,7 @@ JUDGMENT_STATES: tuple[State, ...] = ("scored", "unparsed", "judge_failed")
 FAILURE_STATES: tuple[State, ...] = ("edit_failed", "invalid_output", "unparsed", "judge_failed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A planned (source image, instruction) pair, without the image itself.
 
@@ -47,7 +47,7 @@ class Sample:
     locator: list[int]
 
 
-@dataclass
+@dataclass(slots=True)
 class Edit:
     """The outcome of editing one sample; `edits/index.jsonl` has one line for each.
 
@@ -86,7 +86,7 @@ class Edit:
     error: str | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Judgment:
     """The judge's word on one edit; `judgments/<judge>.jsonl` has one line for each.
 
@@ -97,10 +97,15 @@ class Judgment:
         unit: Hex digest of all that decides the reply (edited image, prompts, judge); see `identity.py`.
         image_sha256: Digest of the edited image's PNG bytes that were judged.
         score: 0 to 10, or None without one; never a default.
-        reply: The raw text of the last reply; None if there was none.
+        reply: The raw text of the last reply; None if there was none, as always in mode `expected`.
         earlier_replies: Replies before it that held no score, oldest first.
         retries: How often the judge was asked again.
-        latency_s: Seconds of the sample's batch divided by the samples in it, all tries included.
+        label_probabilities: Probability of each label as the next token, 0 to 1, which the three fields below and the
+            score follow from; None without one, as always in mode `generate`.
+        label: The most likely label.
+        label_mass: Probability of all labels together, 0 to 1.
+        spread: Standard deviation of the score if a label is drawn by its probability; None without a score.
+        latency_s: Seconds of the sample's batch divided by the samples in it, preparation and all tries included.
         error_type, error: Class name and message of what went wrong; None if nothing did.
     """
 
@@ -113,6 +118,10 @@ class Judgment:
     reply: str | None = None
     earlier_replies: list[str] = dataclasses.field(default_factory=list)
     retries: int = 0
+    label_probabilities: dict[str, float] | None = None
+    label: str | None = None
+    label_mass: float | None = None
+    spread: float | None = None
     latency_s: float | None = None
     error_type: str | None = None
     error: str | None = None

@@ -8,6 +8,7 @@ no model and no torch; changes nothing else, so it can run at any time, also whi
 
 import datetime
 import json
+import statistics
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,12 +19,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from editbench import __version__, cli, logs
-from editbench.config import Config
 from editbench.errors import UserError
+from editbench.files import write_atomic
 from editbench.identity import sample_input
 from editbench.records import FAILURE_STATES, Edit, Judgment, Sample, State
 from editbench.report_markdown import to_markdown
-from editbench.run_dir import RunDir, utc_now, write_atomic
+from editbench.run_dir import RunDir, utc_now
+from editbench.settings import Config
 from editbench.stats import extreme_categories, summarize
 
 
@@ -74,8 +76,9 @@ def build_report(run_dir: RunDir, judge: str) -> dict[str, Any]:
     best, worst = extreme_categories({name: section["mean"] for name, section in categories.items()})
     overall = _section(outcomes)
     counts = overall.pop("counts") | {"skipped": len(plan.skipped)}
-    editor, edit_phase = _phase(run_dir, "edit", None)
-    judge_facts, score_phase = _phase(run_dir, "score", judge)
+    ids = [sample.sample_id for sample in plan.samples]
+    editor, edit_phase = _phase(run_dir, "edit", None, [edits[i] for i in ids if i in edits])
+    judge_facts, score_phase = _phase(run_dir, "score", judge, [judged[i] for i in ids if i in judged])
     return {
         "editbench": __version__,
         "created": utc_now(),
@@ -168,8 +171,10 @@ def _section(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     return {**summarize(scores), "counts": count_states(outcomes)}
 
 
-def _phase(run_dir: RunDir, phase: str, component: str | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Sum up the starts of a phase, of the judge of this name if one is given.
+def _phase(
+    run_dir: RunDir, phase: str, component: str | None, results: Iterable[Edit | Judgment]
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Sum up the starts of a phase, of the judge of this name if one is given, and its results.
 
     Returns:
         The editor or judge, and the phase: facts of the last start, times and samples of all of them together. None
@@ -183,6 +188,9 @@ def _phase(run_dir: RunDir, phase: str, component: str | None) -> tuple[dict[str
     wall_s, samples = sum(s["wall_s"] for s in sessions), sum(s["samples"] for s in sessions)
     facts |= {"starts": len(sessions), "wall_s": round(wall_s, 3), "samples": samples}
     facts["images_per_s"] = round(samples / wall_s, 4) if wall_s else None
+    done = ("edited",) if phase == "edit" else ("scored", "unparsed")
+    latencies = [result.latency_s for result in results if result.state in done and result.latency_s is not None]
+    facts["median_latency_s"] = round(statistics.median(latencies), 4) if latencies else None
     return facts.pop("component"), facts
 
 
@@ -205,7 +213,7 @@ def _errors(outcomes: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     errors: dict[str, Counter[str]] = {}
     for o in outcomes:
         if o["state"] in FAILURE_STATES:
-            errors.setdefault(o["state"], Counter())[o["error_type"] or "no score in the reply"] += 1
+            errors.setdefault(o["state"], Counter())[o["error_type"] or "no score in the answer"] += 1
     return {state: dict(counter.most_common()) for state, counter in errors.items()}
 
 

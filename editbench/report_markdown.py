@@ -73,7 +73,7 @@ def _phases(report: dict[str, Any]) -> str:
     rows = []
     for name, phase in report["phases"].items():
         if phase is None:
-            rows.append([name, "not run", "", "", "", ""])
+            rows.append([name, "not run", "", "", "", "", ""])
             continue
         devices = phase.get("devices", [])
         rows.append(
@@ -83,10 +83,12 @@ def _phases(report: dict[str, Any]) -> str:
                 f"{phase['wall_s']:.1f}",
                 str(phase["samples"]),
                 "–" if phase["images_per_s"] is None else f"{phase['images_per_s']:.3f}",
+                "–" if phase["median_latency_s"] is None else f"{phase['median_latency_s']:.3f}",
                 text(", ".join(devices)),
             ]
         )
-    return _table(("phase", "starts", "seconds", "images", "images per second", "devices"), rows)
+    header = ("phase", "starts", "seconds", "images", "images per second", "median seconds per image", "devices")
+    return _table(header, rows)
 
 
 def _facts(title: str, facts: dict[str, Any] | None) -> str:

@@ -2,14 +2,17 @@
 
 import re
 
-from editbench.config import RubricConfig
 from editbench.records import Sample
+from editbench.settings import RubricConfig
 
 RETRY_PROMPT = (
     "No score can be read from that reply. Reply again with one line and nothing else, "
     "a number from 0.000 to 10.000 in this form: Score: <number>"
 )
 """What the judge is told when its reply holds no score."""
+
+ANSWER_START = "Score: "
+"""What the judge's answer begins with in mode `expected`; the label comes next."""
 
 
 def prompts(rubric: RubricConfig, sample: Sample, with_source: bool) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Every path of a run, and how its files are written: whole or not at all.
+"""Every path of a run, its plan, and who works in it.
 
 The run folder is the contract between the phases and with users' scripts; the README documents it.
 """
@@ -6,27 +6,29 @@ The run folder is the contract between the phases and with users' scripts; the R
 import dataclasses
 import datetime
 import fcntl
+import itertools
 import json
 import logging
 import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from editbench.errors import UserError
+from editbench.files import JsonLines, read_json, read_lines, write_atomic
 from editbench.records import Edit, Judgment, Sample, to_dict
-from editbench.sealed_json import seal, unseal
 from editbench.shards import DamagedSampleError, is_zero_from, sample_end, scan, shard_name
 
 JUDGE_SECTIONS = ("judge", "rubrics")
 """Sections of the configuration that phase 2 uses and phase 1 does not."""
 
-logger = logging.getLogger(__name__)
+SAMPLES_FOLLOW = ' "samples": [\n'
+"""The line of plan.json behind which each line is a sample."""
 
-Record = TypeVar("Record", Edit, Judgment)
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,20 +103,26 @@ class RunDir:
         return self.judgments / f"{judge}.jsonl"
 
     def read_plan(self) -> Plan | None:
-        """Read the plan; None if there is none yet."""
+        """Read the plan, a sample at a time; None if there is none yet."""
         if not self.plan.exists():
             return None
-        data = read_json(self.plan)
         try:
-            return Plan(data["made_from"], [Sample(**sample) for sample in data["samples"]], data["skipped"])
-        except (KeyError, TypeError) as error:
+            with self.plan.open(encoding="utf-8") as file:
+                lines = iter(file)
+                head = "".join(_until(SAMPLES_FOLLOW, lines))
+                facts = json.loads(f"{head.rstrip().removesuffix(',')}}}")
+                inner = filter(str.strip, _until("]}\n", lines))
+                samples = [Sample(**json.loads(line.rstrip().removesuffix(","))) for line in inner]
+                return Plan(facts["made_from"], samples, facts["skipped"])
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.plan} is no plan ({error!r}); remove it and start the edit phase again") from error
 
     def write_plan(self, plan: Plan) -> None:
-        """Write the plan, one sample a line."""
-        lines = ",\n".join(json.dumps(to_dict(sample), ensure_ascii=False) for sample in plan.samples)
+        """Write the plan as JSON, one sample a line."""
         head = json.dumps({"made_from": plan.made_from, "skipped": plan.skipped}, ensure_ascii=False, indent=1)
-        write_atomic(self.plan, f'{head[:-2]},\n "samples": [\n{lines}\n]}}\n')
+        lines = (json.dumps(to_dict(sample), ensure_ascii=False) for sample in plan.samples)
+        separated = (f",\n{line}" if number else line for number, line in enumerate(lines))
+        write_atomic(self.plan, itertools.chain([f"{head[:-2]},\n{SAMPLES_FOLLOW}"], separated, ["\n]}\n"]))
 
     def read_config(self, judge: str | None = None) -> dict[str, Any]:
         """Read the resolved configuration of the last start, or what of it the judge of this name last had.
@@ -199,25 +207,6 @@ class RunDir:
         write_atomic(self.sessions, json.dumps({"sessions": [*others, session]}, indent=1, ensure_ascii=False) + "\n")
 
 
-class JsonLines:
-    """Appends records to a JSON-lines file, each whole and on the disk before the next; rank 0 only."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a+b")
-        end = self._file.seek(0, os.SEEK_END)
-        self._file.truncate(end - _torn_bytes(path))
-
-    def append(self, record: Edit | Judgment) -> None:
-        """Write one line through to the disk."""
-        self._file.write(seal(to_dict(record)) + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
 def take_up_stored(run_dir: RunDir) -> int:
     """Add to the index what lies in the shards behind the last image it knows; returns how many images that is.
 
@@ -252,66 +241,23 @@ def take_up_stored(run_dir: RunDir) -> int:
     return taken
 
 
-def read_lines(path: Path, kind: type[Record]) -> Iterator[Record]:
-    """Yield the records of a JSON-lines file; a torn last line is left out.
+def _until(end: str, lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines before one.
 
     Raises:
-        UserError: a line in the middle is damaged; names file and line.
+        ValueError: that line does not come.
     """
-    if not path.exists():
-        return
-    names = {f.name for f in dataclasses.fields(kind)}
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                fields = unseal(line.rstrip(b"\n"))
-                yield kind(**{name: value for name, value in fields.items() if name in names})
-            except (ValueError, TypeError, AttributeError) as error:
-                raise UserError(f"{path}, line {number} is damaged ({error}); mend or remove that line") from error
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UserError: it is no JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}); remove it and run the phase again") from error
+    for line in lines:
+        if line == end:
+            return
+        yield line
+    raise ValueError(f"the line {end.strip()} is not there")
 
 
 def _write_yaml(path: Path, data: dict[str, Any]) -> None:
     write_atomic(path, yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=110))
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that readers see the old or the new text, never a part, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def utc_now() -> str:
     """The time as ISO 8601 in UTC, to the millisecond."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-
-
-def _torn_bytes(path: Path) -> int:
-    """Bytes behind the last line end."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        start = end
-        while start > 0:
-            start = max(0, start - 65536)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                return end - (start + newline + 1)
-    return end

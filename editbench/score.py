@@ -17,23 +17,23 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from editbench import cli, devices, distributed, logs
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig, Config
 from editbench.distributed import Ranks, deal
 from editbench.errors import UserError
+from editbench.files import JsonLines
 from editbench.gather import Gather
 from editbench.judges import Judge
-from editbench.judging import BatchJudge
+from editbench.judging import BatchJudge, describe_mode
 from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
 from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
-from editbench.records import Edit, Judgment, Sample, to_dict
+from editbench.records import Judgment, to_dict
 from editbench.redaction import restore
-from editbench.run_dir import JsonLines, RunDir
+from editbench.run_dir import RunDir
 from editbench.session import Session, check_failures, component_facts
-from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks, refuse_lost, withdraw_judgments
+from editbench.settings import ComponentConfig, Config
+from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks, judge_task, refuse_lost, withdraw_judgments
 
 logger = logging.getLogger("editbench.score")
 
@@ -90,9 +90,10 @@ def _prepare(
     """Find the tasks on rank 0 and give them to all; session and kept judgments are rank 0's alone."""
     session = None
     kept: list[Judgment] = []
+    tasks: list[JudgeTask] = []
 
-    def find() -> list[dict[str, Any]]:
-        nonlocal session, kept
+    def find() -> None:
+        nonlocal session, kept, tasks
         run_dir.lock("score")
         plan = run_dir.read_plan()
         if plan is None or not run_dir.edits_index.exists():
@@ -109,15 +110,13 @@ def _prepare(
         check_failures("score", states, total, config.max_failed)
         if tasks:
             withdraw_judgments(tasks, run_dir, config.judge.name)
-            component = component_facts(config.judge, checkpoint)
+            component = component_facts(config.judge, checkpoint) | describe_mode(config.judge)
             session = Session(run_dir, "score", total, states, config.max_failed, component)
         else:
             run_dir.write_status("score", "done", total, total - states["scored"], total)
-        return [dataclasses.asdict(task) for task in tasks]
 
-    dealt = distributed.on_rank_0(ranks, find)
-    tasks = [JudgeTask(Sample(**t["sample"]), Edit(**t["edit"]), t["unit"], t["place"]) for t in dealt]
-    return tasks, kept, session
+    distributed.on_rank_0(ranks, find)
+    return distributed.share(ranks, tasks, judge_task), kept, session
 
 
 def _judge_all(
@@ -144,12 +143,9 @@ def _judge_all(
     timeout_s = config.distributed.timeout_s
     with Gather(writer.handle if writer else None, timeout_s, session.fail if session else None) as gather:
         if judge:
-            batch_judge = BatchJudge(judge, dataset, config, run_dir)
-            for batch in distributed.draw("batches", batches, ranks):
-                if preemption.requested:
-                    break
-                if batch:
-                    gather.put(functools.partial(_payload, batch_judge.judge(batch)))
+            drawn = distributed.draw("batches", batches, ranks)
+            for judgments in BatchJudge(judge, dataset, config, run_dir).run(drawn, lambda: preemption.requested):
+                gather.put(functools.partial(_payload, judgments))
     preempted = distributed.barrier(timeout_s, preemption.requested)
     if writer and session:
         writer.close()
@@ -171,6 +167,8 @@ def _load(
         if mine:
             devices.use(mine[0])
             judge = construct(config.judge, "judge", checkpoint, devices=mine)
+            if config.judge.mode == "expected":
+                judge.check_labels(list(config.judge.labels))
     on = distributed.all_gather(devices.describe(mine))
     if session:
         facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - started, 3)}

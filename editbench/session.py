@@ -10,12 +10,13 @@ from typing import Any
 
 from editbench import __version__
 from editbench.checkpoints import Checkpoint
-from editbench.config import CHECKOUT, ComponentConfig
+from editbench.config import CHECKOUT
 from editbench.errors import UserError
 from editbench.logs import ProgressDisplay
 from editbench.records import FAILURE_STATES, State
 from editbench.redaction import redact
 from editbench.run_dir import RunDir, utc_now
+from editbench.settings import ComponentConfig
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,14 @@ def component_facts(component: ComponentConfig, checkpoint: Checkpoint | None) -
     facts: dict[str, Any] = {"name": component.name, "class": component.target}
     if checkpoint is None:
         return facts
+    if checkpoint.lora:
+        lora = component.kwargs["lora"]
+        facts |= {
+            "lora": f"{lora['path']}/{lora['weight_name']}",
+            "lora_scale": lora.get("scale", 1.0),
+            "lora_revision": checkpoint.lora.revision,
+            "lora_fingerprint": checkpoint.lora.fingerprint,
+        }
     return facts | {
         "checkpoint": component.kwargs["checkpoint"],
         "revision": checkpoint.revision,

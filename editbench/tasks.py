@@ -7,10 +7,11 @@ processes.
 import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig, Config
 from editbench.errors import UserError
+from editbench.files import JsonLines
 from editbench.identity import (
     component_identity,
     edit_unit,
@@ -21,7 +22,8 @@ from editbench.identity import (
 )
 from editbench.records import Edit, Judgment, Sample
 from editbench.rubrics import RETRY_PROMPT, prompts
-from editbench.run_dir import JsonLines, Plan, RunDir
+from editbench.run_dir import Plan, RunDir
+from editbench.settings import ComponentConfig, Config
 
 EDIT_KEYS = ("editor.", "seed", "dataset.language")
 """Keys of the configuration that can change an edited image."""
@@ -30,7 +32,7 @@ JUDGE_KEYS = ("judge.", "rubrics.")
 """Keys of the configuration that can change a judgment."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EditTask:
     """One edit to be made.
 
@@ -45,7 +47,7 @@ class EditTask:
     unit: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class JudgeTask:
     """One judgment to be made.
 
@@ -59,6 +61,16 @@ class JudgeTask:
     edit: Edit
     unit: str
     place: int
+
+
+def edit_task(fields: dict[str, Any]) -> EditTask:
+    """Undo `dataclasses.asdict`."""
+    return EditTask(**(fields | {"sample": Sample(**fields["sample"])}))
+
+
+def judge_task(fields: dict[str, Any]) -> JudgeTask:
+    """Undo `dataclasses.asdict`."""
+    return JudgeTask(**(fields | {"sample": Sample(**fields["sample"]), "edit": Edit(**fields["edit"])}))
 
 
 def find_edit_tasks(

@@ -18,12 +18,13 @@ from rich.table import Table
 from editbench import cli, logs
 from editbench import config as configuration
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig, Config
 from editbench.errors import UserError
+from editbench.files import read_lines
 from editbench.plan import find_checkpoint
 from editbench.records import Edit, Judgment
 from editbench.report import outcome
-from editbench.run_dir import Plan, RunDir, read_lines
+from editbench.run_dir import Plan, RunDir
+from editbench.settings import ComponentConfig, Config
 from editbench.shards import read_image, scan
 from editbench.tasks import find_edit_tasks, find_judge_tasks
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from editbench.config import SourceConfig
 from editbench.records import Sample
+from editbench.settings import SourceConfig
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 A new editor is a class with this shape, named by `_target_` in a YAML under `conf/editor/`; its constructor takes
 `device` (such as `cuda:0` or `cpu`) and the YAML's keyword arguments, and loads the model. Heavy imports belong
-into the constructor: the class is imported to check the configuration before anything is loaded. An argument named
-`checkpoint` (with `revision`) is resolved to a local folder first and counts by its content.
+into the constructor: the class is imported to check the configuration before anything is loaded. A value that does not
+fit its argument's annotation is refused then, and a static method `check_settings(kwargs)`, if there is one, can raise
+a UserError about more. An argument named `checkpoint` (with `revision`) is resolved to a local folder first and counts
+by its content; so is `lora`, a dict with `path`, `weight_name` and, if wanted, `revision`.
 """
 
 from collections.abc import Callable

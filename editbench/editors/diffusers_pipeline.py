@@ -1,19 +1,22 @@
 """Any editing pipeline of diffusers that takes an image and a prompt; made for Qwen-Image-Edit."""
 
+import dataclasses
 import difflib
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from PIL import Image
 
+from editbench.editors.acceleration import Acceleration, Cache, Offload, Quantization
+from editbench.editors.denoiser_passes import DenoiserPasses
 from editbench.errors import InvalidOutputError, UserError
 from editbench.special_tokens import as_plain_text
 
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("bfloat16", "float16", "float32")
+Dtype = Literal["bfloat16", "float16", "float32"]
 
 
 class DiffusersEditor:
@@ -32,9 +35,11 @@ class DiffusersEditor:
         negative_prompt: Text of the unconditional pass; None: not passed.
         true_cfg_scale: Guidance scale of the Qwen pipelines; None: not passed.
         call: Further arguments of the pipeline's call, e.g. `image_guidance_scale`.
+        compile, cache, cache_options, attention_backend, lora, scheduler, offload, quantization: See `Acceleration`.
 
     Raises:
-        UserError: no such pipeline or dtype, a size the pipeline cannot make, or an argument it does not take.
+        UserError: no such pipeline or dtype, a size the pipeline cannot make, or an argument it does not take; what
+            makes it faster and the pipeline, a package or the machine lacks.
     """
 
     def __init__(
@@ -45,20 +50,33 @@ class DiffusersEditor:
         revision: str | None = None,
         allow_pickle: bool = False,
         trust_remote_code: bool = False,
-        dtype: str = "bfloat16",
+        dtype: Dtype = "bfloat16",
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int = 50,
         negative_prompt: str | None = None,
         true_cfg_scale: float | None = None,
         call: dict[str, Any] | None = None,
+        compile: bool = False,
+        cache: Cache | None = None,
+        cache_options: dict[str, Any] | None = None,
+        attention_backend: str | None = None,
+        lora: dict[str, Any] | None = None,
+        scheduler: dict[str, Any] | None = None,
+        offload: Offload | None = None,
+        quantization: Quantization | None = None,
     ) -> None:
         import diffusers
         import torch
         from transformers.utils import logging as transformers_logging
 
-        if dtype not in DTYPES:
-            raise UserError(f"editor.dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
+        if dtype not in get_args(Dtype):
+            raise UserError(f"editor.dtype={dtype!r}: must be one of {', '.join(get_args(Dtype))}")
+        self._acceleration = Acceleration(
+            compile, cache, cache_options, attention_backend, lora, scheduler, offload, quantization
+        )
+        self._acceleration.check(allow_pickle)
+        self._acceleration.check_machine(device)
         diffusers.utils.logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
         cls = _pipeline_class(pipeline)
@@ -67,8 +85,10 @@ class DiffusersEditor:
             dtype=getattr(torch, dtype),
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=trust_remote_code,
+            **self._acceleration.loading_arguments(getattr(torch, dtype)),
         )
-        self._pipe.to(device)
+        self._acceleration.apply(self._pipe, device, getattr(torch, dtype), num_inference_steps, allow_pickle)
+        self._passes = DenoiserPasses(self._pipe, cached=cache in ("first_block", "mag"))
         self._pipe.set_progress_bar_config(disable=True)
         self._width, self._height = width, height
         optional = {
@@ -97,7 +117,7 @@ class DiffusersEditor:
         arguments = dict(self._call)
         if "callback_on_step_end" in self._accepted:
             arguments["callback_on_step_end"] = after_step
-        with torch.inference_mode():
+        with self._passes.counted(), torch.inference_mode():
             pixels = self._pipe(
                 image=source,
                 prompt=as_plain_text(instruction, getattr(self._pipe, "tokenizer", None)),
@@ -112,8 +132,20 @@ class DiffusersEditor:
         return image
 
     def describe(self) -> dict[str, Any]:
-        """Class and the arguments of every call."""
-        return {"class": type(self._pipe).__name__, "call": self._call}
+        """Class, the arguments of every call, what makes it faster, and what has been counted so far."""
+        settings = self._acceleration.describe()
+        return {"class": type(self._pipe).__name__, "call": self._call, **settings, **self._passes.describe()}
+
+    @staticmethod
+    def check_settings(kwargs: dict[str, Any]) -> None:
+        """Check the arguments as far as that needs no package and no machine; they fit their annotations already.
+
+        Raises:
+            UserError: one of them is wrong.
+        """
+        names = {field.name for field in dataclasses.fields(Acceleration)}
+        settings = {name: value for name, value in kwargs.items() if name in names}
+        Acceleration(**settings).check(bool(kwargs.get("allow_pickle")))
 
     def _check_call(self, height: int | None, width: int | None) -> None:
         reserved = [key for key in self._call if key in ("image", "prompt", "generator", "output_type")]

@@ -24,10 +24,25 @@ class FakeJudge:
         self._replies = replies
         self._latency_s = latency_s
 
-    def reply(self, requests: Sequence[Request]) -> list[str]:
+    def prepare(self, requests: Sequence[Request]) -> list[Request]:
+        """There is nothing to prepare."""
+        return list(requests)
+
+    def reply(self, prepared: Sequence[Request]) -> list[str]:
         """Reply; same images, same reply."""
         time.sleep(self._latency_s)
-        return [self._one(request) for request in requests]
+        return [self._one(request) for request in prepared]
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Any label will do."""
+
+    def label_probabilities(self, prepared: Sequence[Request], labels: Sequence[str]) -> list[list[float]]:
+        """Give a reply of the list that is a label all the probability, another none; else go by the pixels."""
+        time.sleep(self._latency_s)
+        if self._replies is not None:
+            return [[float(self._one(request) == label) for label in labels] for request in prepared]
+        weights = [[_digest(request)[i % 32] + 1 for i in range(len(labels))] for request in prepared]
+        return [[0.9 * weight / sum(row) for weight in row] for row in weights]
 
     def describe(self) -> dict[str, Any]:
         """Say that it is a fake."""
@@ -35,9 +50,12 @@ class FakeJudge:
 
     def _one(self, request: Request) -> str:
         if self._replies is None:
-            digest = hashlib.sha256(b"".join(image.tobytes() for image in request.images)).digest()
-            return f"Score: {int.from_bytes(digest[:4], 'big') % 10001 / 1000:.3f}"
+            return f"Score: {int.from_bytes(_digest(request)[:4], 'big') % 10001 / 1000:.3f}"
         if request.index >= len(self._replies):
             raise ValueError(f"judge.replies has {len(self._replies)} items, none for the sample at {request.index}")
         item = self._replies[request.index]
         return item if isinstance(item, str) else item[min(len(request.followups), len(item) - 1)]
+
+
+def _digest(request: Request) -> bytes:
+    return hashlib.sha256(b"".join(image.tobytes() for image in request.images)).digest()

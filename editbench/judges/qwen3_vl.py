@@ -1,6 +1,6 @@
 """Qwen3-VL as judge through transformers, dense or mixture of experts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -14,7 +14,7 @@ DTYPES = ("bfloat16", "float16", "float32")
 
 
 class Qwen3VLJudge:
-    """Replies in batches: left padding, greedy decoding, only the new tokens decoded.
+    """Answers in batches: greedy replies, or the probabilities of labels as the next token.
 
     Args:
         devices: Devices of this replica, e.g. `["cuda:0"]`; the layers are spread over them if there are several.
@@ -49,7 +49,6 @@ class Qwen3VLJudge:
             raise UserError(f"judge.dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
         transformers_logging.disable_progress_bar()
         self._processor = AutoProcessor.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
-        self._processor.tokenizer.padding_side = "left"
         if max_image_pixels is not None:
             size = self._processor.image_processor.size
             shortest = min(size["shortest_edge"], max_image_pixels)
@@ -66,18 +65,28 @@ class Qwen3VLJudge:
         ends = self._model.generation_config.eos_token_id
         self._ends = ends if isinstance(ends, list) else [ends]
 
-    def reply(self, requests: Sequence[Request]) -> list[str]:
+    def prepare(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+        """Lay out the conversations and make tensors of text and images; the model stays untouched.
+
+        Padding is on the left for replies, as generating needs it; on the right for labels, where no token looks.
+        """
+        begun = bool(requests[0].answer_start)
+        inputs: Mapping[str, Any] = self._processor.apply_chat_template(
+            [_conversation(request, self._plain) for request in requests],
+            tokenize=True,
+            add_generation_prompt=not begun,
+            continue_final_message=begun,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True, "padding_side": "right" if begun else "left"},
+        )
+        return inputs
+
+    def reply(self, prepared: Mapping[str, Any]) -> list[str]:
         """Generate greedily for the whole batch; a reply that reached `max_new_tokens` ends with `CUT_OFF`."""
         import torch
 
-        inputs = self._processor.apply_chat_template(
-            [_conversation(request, self._plain) for request in requests],
-            tokenize=True,
-            add_generation_prompt=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True},
-        ).to(self._model.device)
+        inputs = self._on_device(prepared)
         with torch.inference_mode():
             tokens = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
         new = tokens[:, inputs["input_ids"].shape[1] :]  # (B, new tokens) int64
@@ -85,6 +94,41 @@ class Qwen3VLJudge:
         complete = torch.isin(new, ends).any(dim=1).tolist()
         replies = self._processor.batch_decode(new, skip_special_tokens=True)
         return [reply if whole else reply + CUT_OFF for reply, whole in zip(replies, complete, strict=True)]
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Check that each label has a token of its own.
+
+        Raises:
+            UserError: a label is not one token.
+        """
+        for label, ids in zip(labels, self._label_ids(labels), strict=True):
+            if len(ids) != 1:
+                raise UserError(
+                    f"judge.labels: {label!r} is {len(ids)} tokens of this judge, must be one; the digits 0 to 9 are"
+                )
+
+    def label_probabilities(self, prepared: Mapping[str, Any], labels: Sequence[str]) -> list[list[float]]:
+        """Give the labels' probabilities as the next token, among all tokens, from one forward pass.
+
+        Without the attention mask, which padding on the right does not need, attention takes its fast causal path.
+        """
+        import torch
+
+        columns = [token for (token,) in self._label_ids(labels)]
+        inputs = self._on_device(prepared)
+        ends = inputs.pop("attention_mask").sum(dim=1).tolist()
+        with torch.inference_mode():
+            hidden = self._model.model(**inputs, use_cache=False).last_hidden_state  # (B, L, H)
+            last = torch.stack([row[end - 1] for row, end in zip(hidden, ends, strict=True)])  # (B, H)
+            likely = torch.softmax(self._model.lm_head(last).double(), dim=-1)  # (B, vocabulary) float64
+            return likely[:, columns].tolist()
+
+    def _label_ids(self, labels: Sequence[str]) -> list[list[int]]:
+        return [self._processor.tokenizer.encode(label, add_special_tokens=False) for label in labels]
+
+    def _on_device(self, prepared: Mapping[str, Any]) -> dict[str, Any]:
+        """Copies, so that what was prepared holds no memory of the device when a batch fails."""
+        return {name: tensor.to(self._model.device) for name, tensor in prepared.items()}
 
     def _plain(self, text: str) -> str:
         return as_plain_text(text, self._processor.tokenizer)
@@ -131,4 +175,6 @@ def _conversation(request: Request, plain: Callable[[str], str]) -> list[dict[st
     turns = [turn("system", request.system), turn("user", plain(request.user), request.images)]
     for reply, answer in request.followups:
         turns += [turn("assistant", plain(reply)), turn("user", answer)]
+    if request.answer_start:
+        turns.append(turn("assistant", request.answer_start))
     return turns

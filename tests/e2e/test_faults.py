@@ -20,7 +20,6 @@ from PIL import Image
 from running import Job, Outcome, run_phase, run_python, torchrun
 
 from editbench import config as configuration
-from editbench.config import SourceConfig
 from editbench.edit import edit_one, read_sample
 from editbench.errors import UserError
 from editbench.judges import Request
@@ -28,6 +27,7 @@ from editbench.judging import ask
 from editbench.plan import open_dataset
 from editbench.records import Sample
 from editbench.run_dir import RunDir
+from editbench.settings import SourceConfig
 from editbench.shards import read_image
 from editbench.tasks import EditTask, find_edit_tasks, find_judge_tasks
 
@@ -454,11 +454,14 @@ class Raises:
     def edit(self, source: Image.Image, instruction: str, seed: int, on_step: Any) -> Image.Image:
         raise self.error
 
-    def reply(self, requests: list[Request]) -> list[str]:
-        self.asked.append(len(requests))
-        if len(requests) > self.room:
+    def prepare(self, requests: list[Request]) -> list[Request]:
+        return requests
+
+    def reply(self, prepared: list[Request]) -> list[str]:
+        self.asked.append(len(prepared))
+        if len(prepared) > self.room:
             raise self.error
-        return [f"Score: {request.index}" for request in requests]
+        return [f"Score: {request.index}" for request in prepared]
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -490,9 +493,9 @@ def test_out_of_memory_fails_one_sample_and_halves_a_batch(
 
     judge = Raises(error, room=2)
     requests = [Request(index, "s", "u", (make_picture(index),)) for index in range(8)]
-    assert ask(requests, judge) == [f"Score: {index}" for index in range(8)]
+    assert ask(requests, judge.prepare, judge.reply) == [f"Score: {index}" for index in range(8)]
     assert judge.asked == [8, 4, 2, 2, 4, 2, 2]
-    assert ask(requests[:1], Raises(error)) == [error]
+    assert ask(requests[:1], judge.prepare, Raises(error).reply) == [error]
 
 
 def test_a_lost_device_ends_the_process(folder: Path) -> None:
@@ -501,7 +504,7 @@ def test_a_lost_device_ends_the_process(folder: Path) -> None:
     with pytest.raises(torch.AcceleratorError):
         edit_one(Raises(error), task, reader(dataset, task))
     with pytest.raises(torch.AcceleratorError):
-        ask([Request(0, "s", "u", (make_picture(0),))], Raises(error))
+        ask([Request(0, "s", "u", (make_picture(0),))], list, Raises(error).reply)
 
 
 @pytest.mark.slow

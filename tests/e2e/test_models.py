@@ -1,5 +1,6 @@
 """The real classes with tiny random weights: the same results on any number of processes and in any batch."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLForC
 from editbench.editors.diffusers_pipeline import DiffusersEditor, pass_mm_token_type_ids
 from editbench.errors import InvalidOutputError, UserError
 from editbench.judges import Request
+from editbench.judges.labels import read_labels
 from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply import parse_score
 from editbench.run_dir import RunDir
@@ -91,14 +93,69 @@ def test_replies_in_batches_equal_replies_one_by_one(tiny_checkpoints: Path, nam
     torch.set_num_threads(1)
     judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / name), dtype="float32", max_new_tokens=24)
     requests = make_requests(8)
-    single = [judge.reply([request])[0] for request in requests]
+    single = [judge.reply(judge.prepare([request]))[0] for request in requests]
     assert len(set(single)) >= 4
     scores = [parse_score(reply) for reply in single]
     assert all((score is None) == name.endswith("nonsense") for score in scores)
     for size in (2, 4, 8):
-        batched = [reply for k in range(0, 8, size) for reply in judge.reply(requests[k : k + size])]
+        batched = [reply for k in range(0, 8, size) for reply in judge.reply(judge.prepare(requests[k : k + size]))]
         assert batched == single, f"in batches of {size}"
         assert [parse_score(reply) for reply in batched] == scores
+
+
+DIGITS = [str(digit) for digit in range(10)]
+
+
+def refuse_to_generate(*_: Any, **__: Any) -> None:
+    raise AssertionError("nothing is to be generated")
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_label_probabilities_in_batches_equal_those_one_by_one(
+    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    torch.set_num_threads(1)
+    judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / name), dtype="float32", max_new_tokens=24)
+    judge.check_labels(DIGITS)
+    requests = make_requests(8)
+    replies = judge.reply(judge.prepare(requests))
+    monkeypatch.setattr(judge._model, "generate", refuse_to_generate)
+    begun = [dataclasses.replace(request, answer_start="Score: ") for request in requests]
+    single = [judge.label_probabilities(judge.prepare([request]), DIGITS)[0] for request in begun]
+    scores = {str(digit): float(digit) for digit in range(10)}
+    found = [read_labels(row, scores, 0.5) for row in single]
+    if name.endswith("nonsense"):
+        assert all(one.score is None and 0 < one.mass < 0.1 for one in found)
+    else:  # the most likely label is the digit that greedy decoding would have gone on with
+        assert [f"Score: {one.label}" for one in found] == [reply[:8] for reply in replies]
+        assert len({one.score for one in found}) == 8 and all(one.spread > 0 for one in found)
+    for size in (2, 4, 8):
+        batches = [judge.prepare(begun[k : k + size]) for k in range(0, 8, size)]
+        batched = [row for prepared in batches for row in judge.label_probabilities(prepared, DIGITS)]
+        for one, row in zip(found, batched, strict=True):
+            other = read_labels(row, scores, 0.5)
+            assert list(other.probabilities.values()) == pytest.approx(list(one.probabilities.values()), abs=1e-5)
+            assert (other.score, other.spread) == pytest.approx((one.score, one.spread), abs=1e-5)
+
+
+def test_labels_have_to_be_single_tokens(tiny_checkpoints: Path) -> None:
+    judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / "qwen3_vl"), dtype="float32")
+    with pytest.raises(UserError, match=r"judge\.labels: '10' is 2 tokens of this judge, must be one"):
+        judge.check_labels([*DIGITS, "10"])
+
+
+def test_logits_of_nan_are_no_probabilities_and_fail_their_sample_alone(tiny_checkpoints: Path) -> None:
+    judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / "qwen3_vl"), dtype="float32")
+    prepared = judge.prepare([dataclasses.replace(request, answer_start="Score: ") for request in make_requests(2)])
+
+    def spoil(_module: Any, _args: Any, logits: torch.Tensor) -> None:
+        logits[1, 7] = float("inf")
+
+    judge._model.lm_head.register_forward_hook(spoil)
+    good, bad = judge.label_probabilities(prepared, DIGITS)
+    assert sum(good) == pytest.approx(1.0, abs=1e-3)
+    with pytest.raises(ValueError, match="no probabilities"):
+        read_labels(bad, dict.fromkeys(DIGITS, 1.0), 0.5)
 
 
 # Prompt embeddings (huggingface/diffusers#14194)

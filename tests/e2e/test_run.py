@@ -15,6 +15,7 @@ from running import run_phase, run_python, torchrun
 
 from editbench.editors.fake import FakeEditor
 from editbench.identity import sample_seed
+from editbench.judges.labels import read_labels
 from editbench.run_dir import RunDir
 from editbench.shards import read_image
 
@@ -105,6 +106,26 @@ def test_neither_processes_nor_synchronization_change_a_picture_or_a_judgment(
         run_phase(phase, tmp_path / "run", overrides, world_size)
     assert len(alone[0]) == len(alone[1]) == 20
     assert results(tmp_path / "run") == alone
+
+
+def test_a_run_in_mode_expected_says_so_and_its_scores_follow_from_what_it_keeps(tmp_path: Path) -> None:
+    write_benchmark(tmp_path / "bench.json", list(CHINESE))
+    listed = "judge.replies=['7',none,'0','9','3']"
+    overrides = [*FAKES, f"dataset.path={tmp_path / 'bench.json'}", "judge.mode=expected", listed]
+    run_dir = tmp_path / "run"
+    for phase in ("edit", "score", "report"):
+        run_phase(phase, run_dir, overrides)
+    report = read_report(run_dir)
+    assert [sample["score"] for sample in report["samples"]] == [7, None, 0, 9, 3]
+    assert report["counts"].items() >= {"scored": 4, "unparsed": 1, "judge_failed": 0}.items()
+    assert (report["judge"]["mode"], report["judge"]["min_label_mass"]) == ("expected", 0.5)
+    shown = (run_dir / "report.md").read_text(encoding="utf-8")
+    assert "- mode: expected" in shown and "the labels have 0 of the probability" in shown
+    for judgment in RunDir(run_dir).read_judgments("fake").values():
+        again = read_labels(list(judgment.label_probabilities.values()), report["judge"]["labels"], 0.5)
+        assert (again.score, again.spread) == (judgment.score, judgment.spread)
+        assert (again.label, again.mass, judgment.reply) == (judgment.label, judgment.label_mass, None)
+    assert run_python(["-m", "editbench.verify", f"run_dir={run_dir}"], tmp_path).code == 0
 
 
 def test_a_partial_run_goes_on_at_another_world_size_with_exactly_what_is_missing(

@@ -99,7 +99,7 @@ def ask(judge: Qwen3VLJudge, monkeypatch: pytest.MonkeyPatch, *requests: Request
         return generate(self, **kwargs)
 
     monkeypatch.setattr(type(judge._model), "generate", recording)
-    replies = judge.reply(requests)
+    replies = judge.reply(judge.prepare(requests))
     return given[0], replies
 
 

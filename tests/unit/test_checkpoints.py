@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from editbench import checkpoints
-from editbench.checkpoints import NOTE_FILE, find
+from editbench.checkpoints import NOTE_FILE, find, find_lora
 from editbench.errors import UserError
 
 
@@ -195,3 +195,39 @@ def test_weights_beside_a_pipeline_s_folders_do_not_count(folder):
     (folder / "vae" / "model.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(16)))
     found = find(str(folder), None, False)
     assert found.size_bytes == sum(file.stat().st_size for file in (folder / "vae").glob("*.safetensors"))
+
+
+# ---- LoRAs ----
+
+
+def test_a_lora_is_one_file_known_by_its_content(folder, tmp_path):
+    found = find_lora(str(folder), "b.safetensors", None, False)
+    assert (found.path, found.revision) == (folder / "b.safetensors", None)
+    assert found.size_bytes == (folder / "b.safetensors").stat().st_size
+    (tmp_path / "sub").mkdir()
+    shutil.copyfile(folder / "b.safetensors", tmp_path / "sub" / "renamed.safetensors")
+    assert find_lora(str(tmp_path), "sub/renamed.safetensors", None, False).fingerprint == found.fingerprint
+    (folder / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), b"\1" * 16))
+    assert find_lora(str(folder), "b.safetensors", None, False).fingerprint != found.fingerprint
+
+
+def test_a_lora_that_is_not_there_is_an_error(folder):
+    with pytest.raises(UserError, match=r"LoRA .*: has no file c\.safetensors"):
+        find_lora(str(folder), "c.safetensors", None, True)
+    with pytest.raises(UserError, match=r"LoRA /no/where: there is no such folder"):
+        find_lora("/no/where", "c.safetensors", None, True)
+
+
+def test_a_lora_of_the_hub_is_found_in_the_cache_with_its_commit(folder, empty_hub_cache):
+    assert find_lora("somebody/something", "sub/b.safetensors", None, download=False) is None
+    with pytest.raises(UserError, match=r"LoRA somebody/something/sub/b\.safetensors: .* cannot be reached"):
+        find_lora("somebody/something", "sub/b.safetensors", None, download=True)
+    commit = "c0ffee" * 6 + "c0ff"
+    repository = empty_hub_cache / "models--somebody--something"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    place = repository / "snapshots" / commit / "sub"
+    place.mkdir(parents=True)
+    shutil.copyfile(folder / "b.safetensors", place / "b.safetensors")
+    found = find_lora("somebody/something", "sub/b.safetensors", None, download=False)
+    assert (found.path, found.revision) == (place / "b.safetensors", commit)

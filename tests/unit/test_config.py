@@ -8,15 +8,17 @@ from running import run_python
 
 from editbench import config as configuration
 from editbench.components import check_components, component_class
-from editbench.config import CHECKOUT, CONF_DIR, ComponentConfig, load
+from editbench.config import CHECKOUT, CONF_DIR, load
 from editbench.errors import UserError
+from editbench.settings import ComponentConfig
 
 
 def choices(group):
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
-NOT_BY_ITSELF = {"judge_loop"}  # what all judges have
+NOT_BY_ITSELF = {"judge_loop", "answer"}  # what all judges have, what all rubrics have
+RUBRICS = [choice for choice in choices("rubric") if choice not in NOT_BY_ITSELF]
 NEEDED = {"diffusers": ["editor.name=x", "editor.pipeline=QwenImageEditPipeline", "editor.checkpoint=a/b"]}
 
 
@@ -52,9 +54,9 @@ def test_every_shipped_experiment_composes(choice):
 
 
 def test_every_shipped_rubric_is_part_of_a_run_and_composes_under_another_name():
-    rubrics = load([f"+rubric@rubrics.another_{choice}={choice}" for choice in choices("rubric")]).rubrics
-    assert len(rubrics) == 2 * len(choices("rubric"))
-    for choice in choices("rubric"):
+    rubrics = load([f"+rubric@rubrics.another_{choice}={choice}" for choice in RUBRICS]).rubrics
+    assert len(rubrics) == 2 * len(RUBRICS)
+    for choice in RUBRICS:
         assert rubrics[choice] == rubrics[f"another_{choice}"]
         assert rubrics[choice].names[0] == choice
 
@@ -128,6 +130,41 @@ def test_what_feeds_the_judge_is_apart_from_what_constructs_it():
     assert judge.kwargs == {"replies": ["a", ["b", "c"]], "latency_s": 0.0}
 
 
+def test_labels_are_the_digits_or_what_is_given_in_their_place():
+    assert load([]).judge.labels == {str(digit): digit for digit in range(10)}
+    judge = load(["judge.mode=expected", "judge.labels={A:10,B:5,C:0}", "judge.min_label_mass=1"]).judge
+    assert (judge.mode, judge.labels, judge.min_label_mass) == ("expected", {"A": 10, "B": 5, "C": 0}, 1)
+
+
+OWN_RUBRIC = (
+    "names: [mine]\ntitle: T\nsystem_prompt: Be kind.\n"
+    "user_template: '{edit_instruction}'\nuser_template_with_source: '{edit_instruction}'\n"
+)
+
+
+@pytest.mark.parametrize("mode", ["generate", "expected"])
+def test_a_rubric_of_ones_own_asks_in_its_own_words_or_in_the_shared_ones(tmp_path, mode):
+    (tmp_path / "rubric").mkdir()
+    file = tmp_path / "rubric" / "mine.yaml"
+    overrides = ["+rubric@rubrics.mine=mine", f"judge.mode={mode}"]
+    file.write_text("defaults: [answer, _self_]\n" + OWN_RUBRIC)
+    prompt = load(overrides, str(tmp_path)).rubrics["mine"].system_prompt
+    assert prompt.startswith("Be kind.\n\nAnswer with one line")
+    assert ("<digit>" in prompt) == (mode == "expected")
+    file.write_text(OWN_RUBRIC)
+    if mode == "generate":
+        assert load(overrides, str(tmp_path)).rubrics["mine"].system_prompt == "Be kind."
+    else:
+        assert "rubrics.mine.answer_label is empty" in sentence(*overrides, config_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(("mode", "missing"), [("generate", "reply"), ("expected", "check_labels")])
+def test_a_judge_that_cannot_judge_in_a_mode_is_refused_before_it_is_loaded(monkeypatch, mode, missing):
+    monkeypatch.delattr(f"editbench.judges.fake.FakeJudge.{missing}")
+    with pytest.raises(UserError, match=f"judge.mode={mode}: .*FakeJudge has no method '{missing}'"):
+        check_components(load(["editor=fake", "judge=fake", f"judge.mode={mode}"]))
+
+
 # ---- mistakes ----
 
 MISTAKES = [
@@ -157,8 +194,8 @@ MISTAKES = [
     (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, qwen3_vl"),
     (["dataset=json"], "dataset=json", "choose one of json_file"),
     (["experiment=nope"], "experiment=nope", "choose one of full_270"),
-    (["rubric@rubrics.physical=nope"], "rubric=nope", "choose one of causal, environmental"),
-    (["+rubric@rubrics.mine=nope"], "rubric=nope", "choose one of causal, environmental"),
+    (["rubric@rubrics.physical=nope"], "rubric=nope", "choose one of answer, causal, environmental"),
+    (["+rubric@rubrics.mine=nope"], "rubric=nope", "choose one of answer, causal, environmental"),
     # missing values
     (["editor=diffusers"], "editor.name", "give it as editor.name=…"),
     (["editor=diffusers", "editor.name=x"], "editor.pipeline", "give it as editor.pipeline=…"),
@@ -167,6 +204,10 @@ MISTAKES = [
     (["run_name=${oc.env:EDITBENCH_NOT_SET}"], "run_name:", "'EDITBENCH_NOT_SET' not found"),
     (["~seed"], "seed", "cannot be removed"),
     (["judge=judge_loop"], "judge:", "no _target_"),
+    (["judge.mode=generated"], "judge.mode='generated'", "generate or expected"),
+    (["judge.labels={A:10}"], "judge.labels={'A': 10}", "two labels and more"),
+    (["judge.labels={A:10,B:11}"], "judge.labels=", "from 0 to 10"),
+    (["judge.min_label_mass=0"], "judge.min_label_mass=0", "more than 0, at most 1"),
     # no override at all
     (["foo"], "foo", "key=value"),
     (["a=b=c"], "a=b=c", "key=value"),

@@ -18,16 +18,17 @@ from running import run_python
 from editbench import config as configuration
 from editbench import edit as phase
 from editbench.checkpoints import Checkpoint
-from editbench.config import Config, SourceConfig
 from editbench.edit import EditWriter, edit_one, read_sample
 from editbench.editors.fake import FakeEditor
 from editbench.errors import InvalidOutputError, UserError
+from editbench.files import JsonLines
 from editbench.identity import sample_input, sample_seed
 from editbench.images import decode_rgb
 from editbench.plan import ensure_plan, open_dataset
 from editbench.records import Edit
-from editbench.run_dir import JsonLines, Plan, RunDir, take_up_stored
+from editbench.run_dir import Plan, RunDir, take_up_stored
 from editbench.session import Session
+from editbench.settings import Config, SourceConfig
 from editbench.shards import read_image
 from editbench.tasks import EditTask, find_edit_tasks, withdraw_edits
 

@@ -1,5 +1,6 @@
 """Keys, seeds and units: made from the content alone, and from all of it."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -9,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editbench.checkpoints import Checkpoint
-from editbench.config import ComponentConfig
 from editbench.identity import (
     component_identity,
     edit_unit,
@@ -20,6 +20,7 @@ from editbench.identity import (
     sample_seed,
 )
 from editbench.records import Sample
+from editbench.settings import ComponentConfig
 
 HOSTILE_IDS = [
     "../../x",
@@ -176,6 +177,18 @@ def test_a_component_differs_with_class_arguments_and_the_checkpoint_s_content(t
         component_identity(component(kwargs={"checkpoint": "/a", "steps": 50, "size": 1}), checkpoint(tmp_path)),
     ]
     assert len({json.dumps(identity, sort_keys=True) for identity in identities}) == len(identities)
+
+
+def test_a_lora_counts_by_its_content_and_scale_not_by_its_place(tmp_path):
+    def identity(fingerprint, **lora):
+        found = dataclasses.replace(checkpoint(tmp_path), lora=checkpoint(tmp_path, fingerprint, lora.get("revision")))
+        return json.dumps(component_identity(component(kwargs={"checkpoint": "/a", "lora": lora}), found))
+
+    here = identity("l1", path="/here", weight_name="a.safetensors", scale=1.0)
+    assert here == identity("l1", path="x/y", weight_name="b.safetensors", revision="main", scale=1.0)
+    assert here != identity("l2", path="/here", weight_name="a.safetensors", scale=1.0)
+    assert here != identity("l1", path="/here", weight_name="a.safetensors", scale=0.5)
+    assert here != json.dumps(component_identity(component(kwargs={"checkpoint": "/a"}), checkpoint(tmp_path)))
 
 
 BEFORE = {"seed": 1, "editor": {"name": "a", "call": {"scale": 4.0}}, "log_level": "INFO", "seed_of_something": 1}

@@ -64,3 +64,14 @@ def test_neither_can_act_on_the_console(monkeypatch, capsys, terminal):
     text = screen.getvalue() if terminal else capsys.readouterr().err
     check(text)
     assert "[bold]" in text
+
+
+def test_a_library_that_logs_raw_is_made_to_log_as_all_else(tmp_path, capsys):
+    library = logging.getLogger("a_library")
+    library.addHandler(logging.StreamHandler())
+    library.propagate = False
+    logs.set_up("edit", 3, tmp_path, "INFO")
+    logs.adopt("a_library")
+    logging.getLogger("a_library.part").warning("truncated: %s", HOSTILE)
+    text = (tmp_path / "edit-rank003.log").read_text(encoding="utf-8") + capsys.readouterr().err
+    assert text.count("truncated: ") == 2 and not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2066]", text)

@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from editbench.errors import UserError
+from editbench.files import JsonLines, read_lines
 from editbench.records import Edit, to_dict
-from editbench.run_dir import JsonLines, RunDir, read_lines, take_up_stored
+from editbench.run_dir import RunDir, take_up_stored
 from editbench.sealed_json import seal
 from editbench.shards import ShardWriter, read_image, sample_end, shard_name
 

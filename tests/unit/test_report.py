@@ -8,11 +8,12 @@ from rich.console import Console
 from running import CHECKOUT, run_python
 
 from editbench.errors import UserError
+from editbench.files import JsonLines
 from editbench.identity import sample_input
 from editbench.records import Edit, Judgment, Sample
 from editbench.report import build_report, score_table, write_report
 from editbench.report_markdown import text, to_markdown
-from editbench.run_dir import JsonLines, Plan, RunDir
+from editbench.run_dir import Plan, RunDir
 
 STATISTICS = ("mean", "std", "median", "min", "max")
 
@@ -190,7 +191,7 @@ def test_causes_are_counted_by_state_and_type(every_state):
     assert every_state.report()["errors"] == {
         "edit_failed": {"ValueError": 1},
         "invalid_output": {"ValueError": 1},
-        "unparsed": {"no score in the reply": 1},
+        "unparsed": {"no score in the answer": 1},
         "judge_failed": {"RuntimeError": 1},
     }
 
@@ -300,6 +301,21 @@ def test_images_per_second_count_all_starts_of_a_phase(run):
     assert phase["started"] == "t2"
     assert run.report()["phases"]["score"] is None
     assert run.report()["judge"] is None
+
+
+def test_seconds_per_image_are_the_median_of_those_with_a_result(run):
+    for sample_id, latency_s in {"a": 1.0, "b": 4.0, "c": 2.0}.items():
+        run._edit(run.sample(sample_id), "edited", latency_s=latency_s)
+    run._edit(run.sample("d"), "edit_failed", latency_s=0.1)
+    run.judged(run.samples[0], score=1.0, latency_s=3.0)
+    run.judged(run.samples[1], "judge_failed", latency_s=9.0)
+    run.plan()
+    run.session("edit", "t1", 10.0, 4, denoiser_passes_per_edit=100.0)
+    run.session("score", "t2", 10.0, 2)
+    report = run.report()
+    assert [phase["median_latency_s"] for phase in report["phases"].values()] == [2.0, 3.0]
+    assert "| edit | 1 | 10.0 | 4 | 0.400 | 2.000 |" in to_markdown(report)
+    assert "- denoiser\\_passes\\_per\\_edit: 100.0" in to_markdown(report)
 
 
 def test_a_phase_that_took_no_time_has_no_rate(run):

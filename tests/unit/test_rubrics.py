@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from editbench.config import load as load_config
 from editbench.judges.reply import parse_score
 
 FOLDER = Path(__file__).parents[2] / "conf" / "rubric"
@@ -54,19 +55,27 @@ CRITERIA = {
     ],
 }
 KEYS = {"names", "title", "system_prompt", "user_template", "user_template_with_source"}
+MODES = ("generate", "expected")
 
 
 def load(category):
     return yaml.safe_load((FOLDER / f"{category}.yaml").read_text(encoding="utf-8"))
 
 
-def test_there_is_one_file_per_category():
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(NAMES)
+def system_prompt(category, mode):
+    """As the judge gets it."""
+    return load_config([f"judge.mode={mode}"]).rubrics[category].system_prompt
+
+
+def test_there_is_one_file_per_category_and_one_with_what_they_share():
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*NAMES, "answer"}
+    assert set(load("answer")) == {"answer", "answer_label"}
 
 
 @pytest.mark.parametrize("category", NAMES)
 def test_keys_and_names(category):
     rubric = load(category)
+    assert rubric.pop("defaults") == ["answer", "_self_"]
     assert set(rubric) == KEYS
     assert rubric["names"][0] == category
     assert len(rubric["names"]) == len(set(rubric["names"]))
@@ -91,8 +100,9 @@ def test_templates_hold_each_placeholder_once_and_no_other_brace(category, key):
 
 
 @pytest.mark.parametrize("category", NAMES)
-def test_system_prompt_states_criteria_arithmetic_and_answer(category):
-    prompt = load(category)["system_prompt"]
+@pytest.mark.parametrize("mode", MODES)
+def test_system_prompt_states_criteria_arithmetic_and_answer(category, mode):
+    prompt = system_prompt(category, mode)
     words = " ".join(prompt.split())
     assert not set("{}$") & set(prompt)
     assert 250 <= len(words.split()) <= 450
@@ -109,17 +119,20 @@ def test_system_prompt_states_criteria_arithmetic_and_answer(category):
         "do not penalise that wish",
         "not carried out",
         "never an order to you",
-        "three decimals",
     ):
         assert part in words
-    assert prompt.rstrip().endswith("\nScore: <number>")
+    asked = {"generate": ("three decimals", "number"), "expected": ("one digit from 0 to 9", "digit")}
+    for name, (form, place) in asked.items():
+        assert (form in words) == (f"<{place}>" in words) == (name == mode)
+    assert prompt.startswith(load(category)["system_prompt"] + "\nAnswer with one line and nothing else, ")
+    assert prompt.endswith(f"\nScore: <{asked[mode][1]}>\n")
 
 
 @pytest.mark.parametrize("category", NAMES)
 def test_a_judge_that_repeats_its_prompt_gives_no_score(category):
     rubric = load(category)
-    assert parse_score(rubric["system_prompt"]) is None
+    assert parse_score(system_prompt(category, "generate")) is None
     assert parse_score(rubric["user_template"]) is None
     assert parse_score(rubric["user_template_with_source"]) is None
-    answer = rubric["system_prompt"].rstrip().replace("<number>", "7.250")
+    answer = system_prompt(category, "generate").rstrip().replace("<number>", "7.250")
     assert parse_score(answer) == 7.25

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from editbench import run_dir as run_dir_module
 from editbench.errors import UserError
+from editbench.files import JsonLines, read_json, read_lines, write_atomic
 from editbench.records import Edit, Judgment, Sample, to_dict
-from editbench.run_dir import JsonLines, Plan, RunDir, read_json, read_lines, utc_now, write_atomic
+from editbench.run_dir import Plan, RunDir, utc_now
 from editbench.sealed_json import seal
 from editbench.shards import shard_name
 

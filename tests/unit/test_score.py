@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,22 @@ from benchmark_file import make_picture, write_benchmark
 from PIL import Image
 
 from editbench import config as configuration
+from editbench import judging
 from editbench import score as phase
-from editbench.config import Config
 from editbench.errors import UserError
+from editbench.files import JsonLines
 from editbench.identity import sample_input
 from editbench.images import decode_rgb, encode_png
 from editbench.judges import Request
 from editbench.judges.fake import FakeJudge
-from editbench.judging import BatchJudge, ask
+from editbench.judging import BatchJudge
 from editbench.plan import ensure_plan, open_dataset
 from editbench.records import Edit, Judgment, Sample
 from editbench.rubrics import RETRY_PROMPT, render
-from editbench.run_dir import JsonLines, Plan, RunDir
+from editbench.run_dir import Plan, RunDir
 from editbench.score import JudgmentWriter
 from editbench.session import Session
+from editbench.settings import Config
 from editbench.shards import ShardWriter
 from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks
 
@@ -80,8 +83,10 @@ class Run:
         index.close()
 
     def find(self, *overrides: str) -> tuple[list[JudgeTask], list[Judgment]]:
+        """The tasks in the plan's order, and the judgments that are kept."""
         config = self.load(*overrides)
-        return find_judge_tasks(config, self.run_dir, ensure_plan(config, self.run_dir), None)
+        tasks, kept = find_judge_tasks(config, self.run_dir, ensure_plan(config, self.run_dir), None)
+        return sorted(tasks, key=lambda task: task.sample.index), kept
 
     def record(self, tasks: Sequence[JudgeTask], state: str = "scored") -> None:
         judgments = JsonLines(self.run_dir.judgments_of("fake"))
@@ -93,8 +98,12 @@ class Run:
 
     def judge(self, judge: Any, *overrides: str) -> list[Judgment]:
         """Judge all samples as one batch."""
+        (judgments,) = self.batch_judge(judge, *overrides).run([self.find(*overrides)[0]])
+        return judgments
+
+    def batch_judge(self, judge: Any, *overrides: str) -> BatchJudge:
         config = self.load(*overrides)
-        return BatchJudge(judge, open_dataset(config.dataset), config, self.run_dir).judge(self.find(*overrides)[0])
+        return BatchJudge(judge, open_dataset(config.dataset), config, self.run_dir)
 
 
 @pytest.fixture
@@ -114,12 +123,15 @@ class Scripted:
         self._reply, self._bad = reply, bad
         self.batches: list[list[Request]] = []
 
-    def reply(self, requests: Sequence[Request]) -> list[str]:
-        self.batches.append(list(requests))
-        for request in requests:
+    def prepare(self, requests: Sequence[Request]) -> tuple[Request, ...]:
+        return tuple(requests)
+
+    def reply(self, prepared: tuple[Request, ...]) -> list[str]:
+        self.batches.append(list(prepared))
+        for request in prepared:
             if request.index in self._bad:
                 raise MemoryError(f"image {request.index} is too much")
-        return [self._reply(request) for request in requests]
+        return [self._reply(request) for request in prepared]
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -127,6 +139,10 @@ class Scripted:
 
 def make_requests(count: int) -> list[Request]:
     return [Request(index, "system", "user", (make_picture(index),)) for index in range(count)]
+
+
+def ask(requests: list[Request], judge: Scripted) -> list[str | Exception]:
+    return judging.ask(requests, judge.prepare, judge.reply)
 
 
 def test_a_batch_that_succeeds_is_asked_once() -> None:
@@ -162,18 +178,18 @@ def test_batches_of_any_size_keep_their_order_when_halved(size: int) -> None:
 @pytest.mark.parametrize("surplus", [-1, 1])
 def test_a_wrong_number_of_replies_is_a_failure_and_no_reply_is_shifted(surplus: int) -> None:
     class Miscounts(Scripted):
-        def reply(self, requests: Sequence[Request]) -> list[str]:
-            replies = super().reply(requests)
-            return replies if len(requests) < 3 else [*replies, "Score: 1"][: len(requests) + surplus]
+        def reply(self, prepared: tuple[Request, ...]) -> list[str]:
+            replies = super().reply(prepared)
+            return replies if len(prepared) < 3 else [*replies, "Score: 1"][: len(prepared) + surplus]
 
     answers = ask(make_requests(4), Miscounts(lambda request: f"reply {request.index}"))
     assert answers == [f"reply {index}" for index in range(4)]
 
     class NeverReplies(Scripted):
-        def reply(self, requests: Sequence[Request]) -> list[str]:
+        def reply(self, prepared: tuple[Request, ...]) -> list[str]:
             return []
 
-    assert ["0 replies to 1 requests" in str(answer) for answer in ask(make_requests(2), NeverReplies())] == [True] * 2
+    assert ["0 answers to 1 requests" in str(answer) for answer in ask(make_requests(2), NeverReplies())] == [True] * 2
 
 
 def test_what_fails_alone_is_judge_failed_with_its_cause_and_the_others_are_scored(run: Run) -> None:
@@ -224,14 +240,155 @@ def test_after_max_retries_a_reply_is_unparsed_and_has_no_score(run: Run, max_re
 
 def test_a_judge_that_fails_when_asked_again_leaves_no_score(run: Run) -> None:
     class FailsLater(Scripted):
-        def reply(self, requests: Sequence[Request]) -> list[str]:
-            if any(request.followups for request in requests):
+        def reply(self, prepared: tuple[Request, ...]) -> list[str]:
+            if any(request.followups for request in prepared):
                 raise RuntimeError("gone")
-            return super().reply(requests)
+            return super().reply(prepared)
 
     judgments = run.judge(FailsLater(lambda request: "8-9" if request.index == 1 else "Score: 8"))
     assert [judgment.state for judgment in judgments] == ["scored", "judge_failed"] + ["scored"] * 6
     assert (judgments[1].score, judgments[1].error) == (None, "gone")
+
+
+# Mode expected
+
+
+class Likely(Scripted):
+    """A judge that gives the digits probabilities by a function of the request, and never replies."""
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        pass
+
+    def label_probabilities(self, prepared: tuple[Request, ...], labels: Sequence[str]) -> list[list[float]]:
+        assert list(labels) == [str(digit) for digit in range(10)]
+        return super().reply(prepared)  # type: ignore[return-value]
+
+    def reply(self, prepared: tuple[Request, ...]) -> list[str]:
+        raise AssertionError("nothing is to be generated")
+
+
+def one_hot(digit: int, probability: float = 1.0) -> list[float]:
+    return [probability * (other == digit) for other in range(10)]
+
+
+def test_in_mode_expected_scores_are_means_over_the_labels_and_nothing_is_asked_twice(run: Run) -> None:
+    mixed = [0.0] * 6 + [0.2, 0.0, 0.6, 0.0]
+    given = {0: mixed, 1: one_hot(3, 0.4), 2: one_hot(5, float("nan")), 4: one_hot(5, float("inf"))}
+    judge = Likely(lambda request: given.get(request.index, one_hot(request.index)), bad=[7])
+    judgments = run.judge(judge, "judge.mode=expected", "judge.max_retries=3")
+    assert [len(batch) for batch in judge.batches] == [8, 4, 4, 2, 2, 1, 1]  # halved for the last sample, no retries
+    assert {request.answer_start for request in judge.batches[0]} == {"Score: "}
+    failed = ("judge_failed", None, None, None, None)
+    assert [(j.state, j.score, j.spread, j.label, j.label_mass) for j in judgments] == [
+        ("scored", 7.5, 0.866025, "8", 0.8),
+        ("unparsed", None, None, "3", 0.4),
+        failed,
+        ("scored", 3.0, 0.0, "3", 1.0),
+        failed,
+        ("scored", 5.0, 0.0, "5", 1.0),
+        ("scored", 6.0, 0.0, "6", 1.0),
+        failed,
+    ]
+    assert all(j.reply is None and j.retries == 0 for j in judgments)
+    assert judgments[0].label_probabilities == {str(digit): mixed[digit] for digit in range(10)}
+    assert "0.4 of the probability" in judgments[1].error and "judge.min_label_mass=0.5" in judgments[1].error
+    assert "no probabilities" in judgments[2].error and judgments[7].error_type == "MemoryError"
+
+
+def test_in_mode_generate_there_are_no_labels(run: Run) -> None:
+    judge = Scripted()
+    for judgment in run.judge(judge):
+        unknown = (judgment.label_probabilities, judgment.label, judgment.label_mass, judgment.spread)
+        assert unknown == (None, None, None, None)
+    assert {request.answer_start for request in judge.batches[0]} == {""}
+
+
+# The batch behind the one that is judged
+
+
+def test_one_batch_is_taken_and_prepared_ahead_and_no_more(run: Run) -> None:
+    taken: list[int] = []
+    prepared: list[list[int]] = []
+    ahead = threading.Event()
+
+    class Watched(Scripted):
+        def prepare(self, requests: Sequence[Request]) -> tuple[Request, ...]:
+            prepared.append([request.index for request in requests])
+            if len(prepared) == 2:
+                ahead.set()
+            return super().prepare(requests)
+
+        def reply(self, prepared: tuple[Request, ...]) -> list[str]:
+            assert ahead.wait(20)  # the second batch is prepared while the first one is being answered
+            assert taken[-1] == min(prepared[0].index + 1, 7)
+            return super().reply(prepared)
+
+    def batches() -> Iterator[list[JudgeTask]]:
+        for task in run.find()[0]:
+            taken.append(task.sample.index)
+            yield [task]
+
+    judged = [judgment.sample_id for (judgment,) in run.batch_judge(Watched()).run(batches())]
+    assert judged == [sample.sample_id for sample in run.plan.samples]
+    assert prepared == [[index] for index in range(8)]
+
+
+def test_a_place_without_a_batch_keeps_the_next_from_being_taken_ahead(run: Run) -> None:
+    tasks, _ = run.find()
+    taken: list[int] = []
+
+    class Watched(Scripted):
+        def reply(self, prepared: tuple[Request, ...]) -> list[str]:
+            assert taken[-1] == prepared[0].index
+            return super().reply(prepared)
+
+    def batches() -> Iterator[list[JudgeTask] | None]:
+        for task in tasks[:3]:
+            taken.append(task.sample.index)
+            yield [task]
+            yield None
+
+    assert [len(judgments) for judgments in run.batch_judge(Watched()).run(batches())] == [1, 1, 1]
+
+
+def test_once_told_to_stop_no_batch_is_taken_or_begun(run: Run) -> None:
+    taken: list[int] = []
+    told = threading.Event()
+
+    class Told(Scripted):
+        def reply(self, prepared: tuple[Request, ...]) -> list[str]:
+            if prepared[0].index == 2:
+                told.set()
+            return super().reply(prepared)
+
+    def batches() -> Iterator[list[JudgeTask]]:
+        for task in run.find()[0]:
+            taken.append(task.sample.index)
+            yield [task]
+
+    judge = Told()
+    assert len(list(run.batch_judge(judge).run(batches(), told.is_set))) == 3
+    assert taken == [0, 1, 2, 3]  # the one ahead was taken before, and is not begun
+    assert [request.index for (request,) in judge.batches] == [0, 1, 2]
+    assert list(run.batch_judge(judge).run(batches(), told.is_set)) == [] and len(taken) == 4
+
+
+def test_what_cannot_be_prepared_fails_alone_and_the_halves_are_prepared_anew(run: Run) -> None:
+    prepared: list[list[int]] = []
+
+    class Picky(Scripted):
+        def prepare(self, requests: Sequence[Request]) -> tuple[Request, ...]:
+            prepared.append([request.index for request in requests])
+            if any(request.index == 1 for request in requests):
+                raise ValueError("an odd image")
+            return super().prepare(requests)
+
+    judge = Picky()
+    judgments = run.judge(judge)
+    assert [judgment.state for judgment in judgments] == ["scored", "judge_failed"] + ["scored"] * 6
+    assert (judgments[1].error_type, judgments[1].error) == ("ValueError", "an odd image")
+    assert prepared == [[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3], [0, 1], [0], [1], [2, 3], [4, 5, 6, 7]]
+    assert [len(batch) for batch in judge.batches] == [1, 2, 4]
 
 
 def test_a_templates_values_are_filled_in_in_one_pass() -> None:
@@ -337,6 +494,10 @@ def test_other_settings_are_refused_by_the_names_of_their_keys_or_redone(run: Ru
         ("rubrics.physical.user_template='{edit_instruction}.'", [0, 5]),
         ("rubrics.physical.user_template_with_source='{edit_instruction}.'", []),
         ("rubrics.physical.title=Other", []),
+        ("rubrics.physical.answer='Score: <number>'", [0, 5]),
+        ("rubrics.physical.answer_label='Score: <digit>'", []),
+        ("judge.min_label_mass=0.9", []),
+        ("judge.mode=expected", list(range(8))),
         ("judge.compare_with_original=true", list(range(8))),
         ("judge.latency_s=0.1", list(range(8))),
         ("judge.max_retries=2", list(range(8))),
@@ -353,6 +514,23 @@ def test_a_judgments_unit_changes_with_all_that_decides_it_and_nothing_else(
 ) -> None:
     before, _ = run.find()
     after, _ = run.find(override)
+    assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a.unit != b.unit] == changed
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("rubrics.physical.answer='Score: <number>'", []),
+        ("rubrics.physical.answer_label='Score: <digit>'", [0, 5]),
+        ("judge.labels={yes:10,no:0}", list(range(8))),
+        ("judge.min_label_mass=0.9", list(range(8))),
+    ],
+)
+def test_in_mode_expected_labels_and_their_least_probability_decide_too(
+    run: Run, override: str, changed: list[int]
+) -> None:
+    before, _ = run.find("judge.mode=expected")
+    after, _ = run.find("judge.mode=expected", override)
     assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a.unit != b.unit] == changed
 
 
@@ -416,6 +594,17 @@ def test_the_fake_judge_depends_on_the_images_alone() -> None:
 
     assert reply(1) == reply(1, index=5)
     assert len({reply(1), reply(2), reply(1, 2), reply(2, 1)}) == 4
+
+
+def test_the_fake_judge_gives_labels_by_pixels_or_from_a_list() -> None:
+    labels = [str(digit) for digit in range(10)]
+    requests = make_requests(3)
+    by_pixels = FakeJudge(["cpu"]).label_probabilities(requests, labels)
+    assert by_pixels == FakeJudge(["cpu"]).label_probabilities(requests, labels)
+    assert len({tuple(row) for row in by_pixels}) == 3
+    assert [round(sum(row), 9) for row in by_pixels] == [0.9] * 3
+    listed = FakeJudge(["cpu"], replies=["7", "none", ["0", "1"]])
+    assert listed.label_probabilities(requests, labels) == [one_hot(7), [0.0] * 10, one_hot(0)]
 
 
 def test_the_fake_judge_replies_from_a_list_by_sample_and_try() -> None:
