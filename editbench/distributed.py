@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
 import torch.distributed as dist
@@ -176,22 +176,47 @@ def on_rank_0(ranks: Ranks, work: Callable[[], Any]) -> Any:
     return outcome["result"]
 
 
-def share(ranks: Ranks, items: list[Item], restore: Callable[[dict[str, Any]], Item]) -> list[Item]:
-    """Give rank 0's list of dataclass objects to all ranks, piece by piece, so that no rank holds it all twice.
+class Shared(Sequence[Item]):
+    """A list that came from rank 0 as JSON; an item is decoded when it is asked for."""
+
+    def __init__(self, lines: list[str], restore: Callable[[dict[str, Any]], Item]) -> None:
+        self._lines, self._restore = lines, restore
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, at: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> "Shared[Item]": ...
+
+    def __getitem__(self, at: int | slice) -> "Item | Shared[Item]":
+        if isinstance(at, slice):
+            return Shared(self._lines[at], self._restore)
+        return self._restore(json.loads(self._lines[at]))
+
+
+def share(ranks: Ranks, items: list[Item], restore: Callable[[dict[str, Any]], Item]) -> Sequence[Item]:
+    """Give rank 0's list of dataclass objects to all ranks, piece by piece, so that no rank holds it twice.
 
     Args:
         ranks: Who this process is.
         items: On rank 0; what the others pass is ignored.
-        restore: Makes an item again of what `dataclasses.asdict` gave.
+        restore: Makes an item again of its fields, those of dataclasses in it as dicts.
     """
-    shared: list[Item] = []
+    lines: list[str] = []
     for start in itertools.count(0, _PIECE):
-        piece = _broadcast([dataclasses.asdict(item) for item in items[start : start + _PIECE]])  # type: ignore[call-overload]
+        piece = _broadcast([json.dumps(item, default=_fields) for item in items[start : start + _PIECE]])
         if not piece:
-            return items if ranks.rank == 0 else shared
+            break
         if ranks.rank != 0:
-            shared += map(restore, piece)
-    raise AssertionError("never comes here")
+            lines += piece
+    return items if ranks.rank == 0 else Shared(lines, restore)
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def all_gather(value: Any) -> list[Any]:

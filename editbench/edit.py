@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -148,7 +149,7 @@ def _dry_run(config: Config, ranks: Ranks, run_dir: RunDir) -> None:
 
 def _prepare(
     config: Config, ranks: Ranks, run_dir: RunDir, checkpoint: Checkpoint | None
-) -> tuple[list[EditTask], Session | None]:
+) -> tuple[Sequence[EditTask], Session | None]:
     """Find the tasks on rank 0 and give them to all; the session is rank 0's alone."""
     session = None
     tasks: list[EditTask] = []
@@ -181,15 +182,16 @@ def _edit_all(
     ranks: Ranks,
     run_dir: RunDir,
     checkpoint: Checkpoint | None,
-    tasks: list[EditTask],
+    tasks: Sequence[EditTask],
     session: Session | None,
     preemption: Preemption,
 ) -> bool:
     """Edit one image at a time, each sent to rank 0 behind the next edit; returns whether it was preempted."""
-    shares = deal(tasks, ranks.world_size)
+    mine = tasks[ranks.rank :: ranks.world_size]
+    rounds = math.ceil(len(tasks) / ranks.world_size)
     try:
         with preemption.at_once():
-            editor = _load(config, ranks, checkpoint, session, shares)
+            editor = _load(config, ranks, checkpoint, session, len(tasks))
     except Preempted:
         distributed.leave_preempted(ranks)
         if session:
@@ -197,7 +199,7 @@ def _edit_all(
         return True
     dynamic = config.edit.schedule == "dynamic"
     sync_every = 0 if dynamic else config.edit.sync_every
-    turns = distributed.draw("edits", tasks, ranks) if dynamic and editor else _dealt(shares, ranks.rank)
+    turns = distributed.draw("edits", tasks, ranks) if dynamic and editor else _dealt(mine, rounds)
     writer = session and EditWriter(run_dir, config.edit.shard_size_mib, [task.sample for task in tasks], session)
     on_step = session.step if session else None
     read = functools.partial(read_sample, open_dataset(config.dataset), config.source)
@@ -224,11 +226,10 @@ def _edit_all(
     return preempted
 
 
-def _dealt(shares: list[list[EditTask]], rank: int) -> Iterator[EditTask | None]:
+def _dealt(mine: Sequence[EditTask], rounds: int) -> Iterator[EditTask | None]:
     """A rank's share, one task a round; None in a round that has none for it."""
-    mine = shares[rank]
     yield from mine
-    yield from [None] * (len(shares[0]) - len(mine))
+    yield from [None] * (rounds - len(mine))
 
 
 def _read_ahead(
@@ -257,7 +258,7 @@ def read_sample(dataset: Dataset, limits: SourceConfig, sample: Sample) -> Image
 
 
 def _load(
-    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None, shares: list[list[EditTask]]
+    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None, count: int
 ) -> Editor | None:
     """Construct the editor on this rank's device, or None if the rank has nothing to edit."""
     names = devices.usable_devices(config.device_ids)
@@ -265,13 +266,18 @@ def _load(
     editor: Editor | None = None
     started = time.monotonic()
     with distributed.loading_turn(ranks, config.edit.max_concurrent_loads, checkpoint):
-        if shares[ranks.rank]:
+        if ranks.rank < count:
             devices.use(device)
             editor = construct(config.editor, "editor", checkpoint, device=device)
     on = distributed.all_gather(devices.describe([device] if editor else []))
     if session and editor:
         facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - started, 3)}
-        session.loaded(editor.describe(), **facts, load_peak_gib=devices.peak_gib(device), rounds=len(shares[0]))
+        session.loaded(
+            editor.describe(),
+            **facts,
+            load_peak_gib=devices.peak_gib(device),
+            rounds=math.ceil(count / ranks.world_size),
+        )
     return editor
 
 

@@ -15,16 +15,16 @@ Record = TypeVar("Record", Edit, Judgment)
 
 
 class JsonLines:
-    """Appends records to a JSON-lines file, each whole and on the disk before the next; rank 0 only."""
+    """Appends records to a JSON-lines file; on the disk when `append` returns. Rank 0 only."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+b")
         end = self._file.seek(0, os.SEEK_END)
         self._file.truncate(end - _torn_bytes(path))
 
-    def append(self, record: Edit | Judgment) -> None:
-        """Write one line through to the disk."""
-        self._file.write(seal(to_dict(record)) + b"\n")
+    def append(self, *records: Edit | Judgment) -> None:
+        """Write a line for each record through to the disk."""
+        self._file.writelines(seal(to_dict(record)) + b"\n" for record in records)
         self._file.flush()
         os.fsync(self._file.fileno())
 

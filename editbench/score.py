@@ -75,8 +75,8 @@ class JudgmentWriter:
         self._scores += batch
         facts = f"mean {_mean(self._scores)}, of the last batch {_mean(batch)}"
         logger.debug("batch of %d: %s", len(judgments), facts)
+        self._file.append(*judgments)
         for judgment in judgments:
-            self._file.append(judgment)
             self._session.count(judgment.state, facts)
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class JudgmentWriter:
 
 def _prepare(
     config: Config, ranks: Ranks, run_dir: RunDir, checkpoint: Checkpoint | None
-) -> tuple[list[JudgeTask], list[Judgment], Session | None]:
+) -> tuple[Sequence[JudgeTask], list[Judgment], Session | None]:
     """Find the tasks on rank 0 and give them to all; session and kept judgments are rank 0's alone."""
     session = None
     kept: list[Judgment] = []
@@ -124,7 +124,7 @@ def _judge_all(
     ranks: Ranks,
     run_dir: RunDir,
     checkpoint: Checkpoint | None,
-    tasks: list[JudgeTask],
+    tasks: Sequence[JudgeTask],
     kept: list[Judgment],
     session: Session | None,
     preemption: Preemption,
@@ -154,7 +154,7 @@ def _judge_all(
 
 
 def _load(
-    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, tasks: list[JudgeTask], session: Session | None
+    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, tasks: Sequence[JudgeTask], session: Session | None
 ) -> tuple[Judge | None, list[list[JudgeTask]]]:
     """Construct this rank's replica, or None if it gets none or there are fewer batches; and cut the batches."""
     placed, batch_size = _place(config, ranks, checkpoint)

@@ -64,12 +64,12 @@ class JudgeTask:
 
 
 def edit_task(fields: dict[str, Any]) -> EditTask:
-    """Undo `dataclasses.asdict`."""
+    """Make a task of what `distributed.share` brings."""
     return EditTask(**(fields | {"sample": Sample(**fields["sample"])}))
 
 
 def judge_task(fields: dict[str, Any]) -> JudgeTask:
-    """Undo `dataclasses.asdict`."""
+    """Make a task of what `distributed.share` brings."""
     return JudgeTask(**(fields | {"sample": Sample(**fields["sample"]), "edit": Edit(**fields["edit"])}))
 
 
@@ -159,22 +159,33 @@ def withdraw_edits(tasks: Sequence[EditTask], run_dir: RunDir) -> None:
     """
     edits = run_dir.read_edits()
     with contextlib.closing(JsonLines(run_dir.edits_index)) as index:
-        for task in tasks:
-            sample = task.sample
-            if sample.sample_id in edits:
-                digest = sample_input(sample)
-                index.append(Edit(sample.sample_id, sample.category, "pending", task.unit, digest, task.seed))
+        index.append(
+            *(
+                Edit(
+                    task.sample.sample_id,
+                    task.sample.category,
+                    "pending",
+                    task.unit,
+                    sample_input(task.sample),
+                    task.seed,
+                )
+                for task in tasks
+                if task.sample.sample_id in edits
+            )
+        )
 
 
 def withdraw_judgments(tasks: Sequence[JudgeTask], run_dir: RunDir, judge: str) -> None:
     """Put on record that the judgments which tasks are to replace do not count any more."""
     judgments = run_dir.read_judgments(judge)
     with contextlib.closing(JsonLines(run_dir.judgments_of(judge))) as lines:
-        for task in tasks:
-            sample = task.sample
-            if sample.sample_id in judgments:
-                image = task.edit.sha256 or ""
-                lines.append(Judgment(sample.sample_id, sample.category, "edited", task.unit, image))
+        lines.append(
+            *(
+                Judgment(task.sample.sample_id, task.sample.category, "edited", task.unit, task.edit.sha256 or "")
+                for task in tasks
+                if task.sample.sample_id in judgments
+            )
+        )
 
 
 def refuse_lost(run_dir: RunDir, lost: Collection[str]) -> None:
