@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ _PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
 _MAX_HEADER_BYTES = 100 * 2**20
 _SAMPLES = 64
 _SAMPLE_BYTES = 4096
+_TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Checkpoint:
             other files' contents; the same wherever the folder lies.
         note: What its makers want every report to say; "" for nothing.
         lora: The LoRA that is loaded on top of it, where `path` is its file; None without one.
+        bytes_by_dtype: Size of its tensors of each type, by torch's names; what is no safetensors file is not in it.
     """
 
     path: Path
@@ -40,6 +43,15 @@ class Checkpoint:
     fingerprint: str
     note: str
     lora: "Checkpoint | None" = None
+    bytes_by_dtype: dict[str, int] = field(default_factory=dict)
+
+    def copied_bytes(self, dtype: str | None) -> int:
+        """Host memory that loading takes in each process for itself: what is not mapped from the files as it is.
+
+        Args:
+            dtype: The type that is asked for, by torch's name; None if that is not known.
+        """
+        return self.size_bytes - self.bytes_by_dtype.get(dtype or "", 0)
 
 
 def find(checkpoint: str, revision: str | None, download: bool, extra: Collection[str] = ()) -> Checkpoint | None:
@@ -150,7 +162,25 @@ def _describe(path: Path, revision: str | None, extra: Collection[str]) -> Check
         size_bytes=sum(file.stat().st_size for file in weights),
         fingerprint=digest.hexdigest(),
         note=note.read_text(encoding="utf-8", errors="replace").strip() if note.exists() else "",
+        bytes_by_dtype=_bytes_by_dtype([file for file in weights if file.suffix == ".safetensors"]),
     )
+
+
+def _bytes_by_dtype(files: list[Path]) -> dict[str, int]:
+    """Sum up the tensors of safetensors files by their types, as the files' headers tell."""
+    sizes: Counter[str] = Counter()
+    for file in files:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            head = opened.read(min(length, _MAX_HEADER_BYTES))
+        try:
+            tensors = [tensor for name, tensor in json.loads(head).items() if name != "__metadata__"]
+            for tensor in tensors:
+                start, end = tensor["data_offsets"]
+                sizes[_TORCH_NAMES.get(tensor["dtype"], tensor["dtype"])] += end - start
+        except (ValueError, TypeError, KeyError, AttributeError):  # the library that loads it will say what is wrong
+            continue
+    return dict(sizes)
 
 
 def _sampled(file: Path) -> bytes:

@@ -147,20 +147,20 @@ def auto_batch_size(total_bytes: int | None) -> int:
     return 2 if gib < 24 else 4 if gib <= 48 else 8 if gib <= 80 else 16
 
 
-def concurrent_loads(limit: int | str, checkpoint_bytes: int, available_bytes: int, processes: int) -> int:
+def concurrent_loads(limit: int | str, copied_bytes: int, available_bytes: int, processes: int) -> int:
     """How many processes of a node load their model at the same time.
 
     Args:
-        limit: From the configuration; `auto`: as many whole checkpoints as four fifths of the host's memory take.
-        checkpoint_bytes: Size of the weights; 0 for a component without a checkpoint.
+        limit: From the configuration; `auto`: as many as four fifths of the host's memory take.
+        copied_bytes: Host memory that each load takes for itself; 0 if nothing large.
         available_bytes: Host memory that can be had.
         processes: Processes on this node.
     """
     if isinstance(limit, int):
         return min(limit, processes)
-    if checkpoint_bytes == 0:
+    if copied_bytes == 0:
         return processes
-    return max(1, min(processes, int(0.8 * available_bytes) // checkpoint_bytes))
+    return max(1, min(processes, int(0.8 * available_bytes) // copied_bytes))
 
 
 def empty_cache() -> None:

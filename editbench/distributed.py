@@ -19,7 +19,6 @@ from typing import Any, TypeVar, overload
 import torch
 import torch.distributed as dist
 
-from editbench.checkpoints import Checkpoint
 from editbench.devices import available_host_memory, concurrent_loads
 from editbench.errors import PeerLostError, UserError
 from editbench.settings import DistributedConfig
@@ -244,16 +243,16 @@ def node_first(ranks: Ranks, work: Callable[[], Item]) -> Item:
 
 
 @contextlib.contextmanager
-def loading_turn(ranks: Ranks, limit: int | str, checkpoint: Checkpoint | None) -> Iterator[None]:
+def loading_turn(ranks: Ranks, limit: int | str, copied_bytes: int) -> Iterator[None]:
     """Let the body, which loads a model, run on as many ranks of each node at a time as host memory takes.
 
     Args:
         ranks: Who this process is; turns follow local ranks.
         limit: How many at most, or `auto`.
-        checkpoint: What is loaded; None if nothing large.
+        copied_bytes: Host memory that each load takes for itself; weights mapped from their files are shared.
     """
-    size = checkpoint.size_bytes if checkpoint else 0
-    at_once = min(all_gather(concurrent_loads(limit, size, available_host_memory(), ranks.local_world_size)))
+    room = available_host_memory()
+    at_once = min(all_gather(concurrent_loads(limit, copied_bytes, room, ranks.local_world_size)))
     turns = max(all_gather(-(-ranks.local_world_size // at_once)))
     mine = ranks.local_rank // at_once
     for _ in range(mine):

@@ -28,7 +28,7 @@ from editbench.errors import InvalidOutputError
 from editbench.files import JsonLines
 from editbench.gather import Gather
 from editbench.identity import sample_input
-from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
+from editbench.plan import construct, copied_bytes, ensure_plan, find_checkpoint, open_dataset, show_dry_run
 from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
 from editbench.records import Edit, Sample, to_dict
 from editbench.redaction import hide
@@ -265,7 +265,7 @@ def _load(
     device = devices.edit_device(ranks.local_rank, ranks.local_world_size, names)
     editor: Editor | None = None
     started = time.monotonic()
-    with distributed.loading_turn(ranks, config.edit.max_concurrent_loads, checkpoint):
+    with distributed.loading_turn(ranks, config.edit.max_concurrent_loads, copied_bytes(config.editor, checkpoint)):
         if ranks.rank < count:
             devices.use(device)
             editor = construct(config.editor, "editor", checkpoint, device=device)

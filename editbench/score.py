@@ -26,7 +26,7 @@ from editbench.files import JsonLines
 from editbench.gather import Gather
 from editbench.judges import Judge
 from editbench.judging import BatchJudge, describe_mode
-from editbench.plan import construct, ensure_plan, find_checkpoint, open_dataset, show_dry_run
+from editbench.plan import construct, copied_bytes, ensure_plan, find_checkpoint, open_dataset, show_dry_run
 from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
 from editbench.records import Judgment, to_dict
 from editbench.redaction import restore
@@ -163,7 +163,7 @@ def _load(
     mine = placed[ranks.rank] if ranks.rank in active else []
     judge: Judge | None = None
     started = time.monotonic()
-    with distributed.loading_turn(ranks, config.judge.max_concurrent_loads, checkpoint):
+    with distributed.loading_turn(ranks, config.judge.max_concurrent_loads, copied_bytes(config.judge, checkpoint)):
         if mine:
             devices.use(mine[0])
             judge = construct(config.judge, "judge", checkpoint, devices=mine)

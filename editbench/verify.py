@@ -20,11 +20,13 @@ from editbench import config as configuration
 from editbench.checkpoints import Checkpoint
 from editbench.errors import UserError
 from editbench.files import read_lines
+from editbench.judges.labels import read_labels
+from editbench.judges.reply import parse_score
 from editbench.plan import find_checkpoint
 from editbench.records import Edit, Judgment
 from editbench.report import outcome
 from editbench.run_dir import Plan, RunDir
-from editbench.settings import ComponentConfig, Config
+from editbench.settings import ComponentConfig, Config, JudgeConfig
 from editbench.shards import read_image, scan
 from editbench.tasks import find_edit_tasks, find_judge_tasks
 
@@ -127,15 +129,31 @@ def _check_judgments(run_dir: RunDir, plan: Plan, judge: str, latest: dict[str, 
 
 
 def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config | None, findings: Findings) -> None:
-    """Find judgments of the present images that are not what their judge's configuration asks for."""
+    """Find judgments that are not what their judge's configuration asks for, and scores that do not follow."""
     if wanted is None:
         return
+    name = wanted.judge.name
     tasks, _ = find_judge_tasks(wanted, run_dir, plan, _checkpoint(wanted.judge))
-    judgments = run_dir.read_judgments(wanted.judge.name)
+    judgments = run_dir.read_judgments(name)
     for task in tasks:
-        judgment = judgments.get(task.sample.sample_id)
+        judgment = judgments.pop(task.sample.sample_id, None)
         if judgment is not None and judgment.image_sha256 == task.edit.sha256:
-            findings["stale"].append(f"judgment of {task.sample.sample_id!r} by {wanted.judge.name}")
+            findings["stale"].append(f"judgment of {task.sample.sample_id!r} by {name}")
+    for sample_id, judgment in judgments.items():
+        if judgment.score is not None and judgment.score != (again := _score_again(judgment, wanted.judge)):
+            findings["damaged"].append(
+                f"judgment of {sample_id!r} by {name}: its score is {judgment.score}, its answer gives {again}"
+            )
+
+
+def _score_again(judgment: Judgment, judge: JudgeConfig) -> float | None:
+    """Read the score once more from the reply, or the label probabilities, on record."""
+    if judgment.label_probabilities is None:
+        return parse_score(judgment.reply or "")
+    try:
+        return read_labels(list(judgment.label_probabilities.values()), judge.labels, judge.min_label_mass).score
+    except ValueError:
+        return None
 
 
 def _wanted(run_dir: RunDir, judge: str | None = None) -> Config | None:

@@ -73,7 +73,7 @@ def hold_back() -> dict[str, object]:
 def never_at_once(limit: int) -> dict[str, int]:
     """Counts who else is loading; those of one turn wait for each other, so the limit is reached as well."""
     store = dist.distributed_c10d._get_default_store()
-    with distributed.loading_turn(RANKS, limit, None):
+    with distributed.loading_turn(RANKS, limit, 0):
         inside = store.add(f"inside{limit}", 1)
         together = min(limit, RANKS.world_size - RANKS.rank // limit * limit)
         most = store.add(f"entered{limit}-{RANKS.rank // limit}", 1)

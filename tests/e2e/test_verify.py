@@ -1,5 +1,6 @@
 """The verify command: a whole run is found whole, and whatever is done to its files is found and named."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from benchmark_file import write_benchmark
 from running import run_phase, run_python
 
+from editbench.files import JsonLines
 from editbench.run_dir import RunDir
 from editbench.verify import verify
 
@@ -122,6 +124,18 @@ def test_results_of_other_settings_than_the_run_s_are_stale(run):
     assert findings(run) == {"stale": ["judgment of 'b' by fake"]}
     run.write_config(config | {"judge": config["judge"] | {"name": "another"}}, "another")
     assert findings(run) == {"stale": ["judgment of 'b' by fake"]}  # each judge counts by its own settings
+
+
+def test_a_score_that_does_not_follow_from_its_answer_is_damage(run):
+    judgment = run.read_judgments("fake")["a"]
+    lines = JsonLines(run.judgments_of("fake"))
+    lines.append(dataclasses.replace(judgment, score=9.5))
+    assert findings(run) == {
+        "damaged": [f"judgment of 'a' by fake: its score is 9.5, its answer gives {judgment.score}"]
+    }
+    lines.append(dataclasses.replace(judgment, reply=None, label_probabilities={str(i): 0.1 for i in range(10)}))
+    assert findings(run)["damaged"][0].endswith("its answer gives 4.5")
+    lines.close()
 
 
 def test_samples_that_are_not_planned_any_more_are_extra(run):

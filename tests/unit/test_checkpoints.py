@@ -231,3 +231,14 @@ def test_a_lora_of_the_hub_is_found_in_the_cache_with_its_commit(folder, empty_h
     shutil.copyfile(folder / "b.safetensors", place / "b.safetensors")
     found = find_lora("somebody/something", "sub/b.safetensors", None, download=False)
     assert (found.path, found.revision) == (place / "b.safetensors", commit)
+
+
+def test_weights_of_the_wanted_type_are_mapped_and_others_copied(folder):
+    header = {"a": {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]}, "__metadata__": {"format": "pt"}}
+    (folder / "vae" / "model.safetensors").write_bytes(safetensors(header, bytes(8)))
+    found = find(str(folder), None, False)
+    assert found.bytes_by_dtype == {"float32": 16, "bfloat16": 8}
+    copied = {dtype: found.size_bytes - found.copied_bytes(dtype) for dtype in ("float32", "bfloat16", "float16", None)}
+    assert copied == {"float32": 16, "bfloat16": 8, "float16": 0, None: 0}
+    (folder / "b.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0[1, 2]  ")  # no header: whoever loads it will say so
+    assert find(str(folder), None, False).bytes_by_dtype == {"bfloat16": 8}
