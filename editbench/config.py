@@ -183,7 +183,7 @@ def _check_mode(judge: JudgeConfig) -> None:
         several and all(_is_number(score) and 0 <= score <= 10 for score in judge.labels.values()),
         "judge.labels",
         judge.labels,
-        "null or two labels and more, each with its score from 0 to 10: 'judge.labels={A:10,B:5,C:0}'",
+        "null or two labels and more, each with its score from 0 to 10: 'judge.labels={1:0,2:5,3:10}'",
     )
     judge.labels = {str(label): float(score) for label, score in judge.labels.items()}
 

@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import re
-import time
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
@@ -35,7 +35,10 @@ _PIECE = 1000
 
 _SECONDS_TO_SAY_PREEMPTED = 5
 
-_PEER_LOST = re.compile("Connection (closed by|reset by) peer|Broken pipe|Connection refused")
+_barriers = 0
+_timeout_s = 0
+
+_PEER_LOST = re.compile("gloo.*(Connection (closed by|reset by) peer|Broken pipe|Connection refused)", re.S)
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,10 @@ def process_group(ranks: Ranks, settings: DistributedConfig) -> Iterator[None]:
         # is not the same on all of them; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives each restart its own store.
         store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     dist.init_process_group("gloo", store=store, rank=ranks.rank, world_size=ranks.world_size, timeout=timeout)
-    global _patient, _store
-    _store = store
+    global _patient, _store, _timeout_s
+    _timeout_s = settings.timeout_s
     _patient = dist.new_group(backend="gloo", timeout=datetime.timedelta(days=365))
+    _store = dist.PrefixStore(_broadcast(secrets.token_hex(8)), store)  # counters of an earlier start are not ours
     try:
         yield
         if dist.is_initialized():
@@ -89,7 +93,7 @@ def patient_group() -> Any:
 
 
 def draw(what: str, items: Sequence[Item], ranks: Ranks) -> Iterator[Item | None]:
-    """Take items that no other rank has, in order, until there are no more.
+    """Take items that no other rank has, in order, until there are no more or a rank wants the job to stop.
 
     The one who asks may take an item ahead of its work. So that no item waits for the work of the rank that drew it
     while another rank is idle, towards the end a None stands behind each item.
@@ -99,10 +103,25 @@ def draw(what: str, items: Sequence[Item], ranks: Ranks) -> Iterator[Item | None
         items: The same on all ranks.
         ranks: Who this process is.
     """
-    while (number := int(_store.add(f"drawn-{what}", 1)) - 1) < len(items):
+    while not _store.check(["stopping"]) and (number := int(_store.add(f"drawn-{what}", 1)) - 1) < len(items):
         yield items[number]
         if number >= len(items) - 3 * ranks.world_size:
             yield None
+
+
+def stop_drawing() -> None:
+    """Let no rank draw any more."""
+    _store.set("stopping", "1")
+
+
+def beat(count: int) -> None:
+    """Rank 0: show the others that this process lives."""
+    _store.set("alive", str(count))
+
+
+def last_beat() -> str:
+    """What rank 0 said last in `beat`; empty before the first time."""
+    return _store.get("alive").decode() if _store.check(["alive"]) else ""
 
 
 def leave_preempted(ranks: Ranks) -> None:
@@ -123,36 +142,47 @@ def leave_preempted(ranks: Ranks) -> None:
             raise PeerLostError("another rank ended while the model was being loaded; see its error") from error
 
 
-def barrier(timeout_s: int, stopping: bool = False) -> bool:
+def barrier(stopping: bool = False) -> bool:
     """Wait until all ranks are here: the batch synchronization point.
 
     Args:
-        timeout_s: Seconds to wait before the job fails.
         stopping: Whether this rank wants the job to stop.
 
     Returns:
-        Whether any rank wants the job to stop.
+        Whether any rank wants the job to stop; the same on all ranks.
 
     Raises:
-        UserError: ranks did not come in time; rank 0's sentence names them.
+        UserError: ranks did not come within `distributed.timeout_s`; one of the others names them.
+        PeerLostError: a rank has ended.
     """
-    began = time.monotonic()
+    global _barriers
+    _barriers += 1
+    _store.set(f"at-{dist.get_rank()}", str(_barriers))
+    if stopping:
+        _store.set(f"stopping-{_barriers}", "1")
     try:
-        dist.monitored_barrier(timeout=datetime.timedelta(seconds=timeout_s), wait_all_ranks=True)
+        dist.barrier()
     except RuntimeError as error:
-        late = re.search(r"Ranks? ([\d, ]+) failed to pass monitoredBarrier", str(error))
-        if late is None:
-            raise
-        if time.monotonic() - began < timeout_s:  # gloo words a lost connection in the same way
-            raise PeerLostError(f"rank {late.group(1).strip()} ended before the others; see its error") from error
-        raise UserError(
-            f"rank {late.group(1).strip()} did not reach the end of the round within distributed.timeout_s="
-            f"{timeout_s}; see its file under logs/, or give more time"
-        ) from error
-    flag = torch.tensor([int(stopping)])
-    dist.barrier()
-    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-    return bool(flag)
+        raise _who_is_missing(_barriers, "Timed out" in str(error)) from error
+    return bool(_store.check([f"stopping-{_barriers}"]))
+
+
+def _who_is_missing(barrier: int, timed_out: bool) -> UserError:
+    missing: list[int] = []
+    here: list[int] = []
+    for rank in range(dist.get_world_size()):
+        key = f"at-{rank}"
+        came = _store.check([key]) and int(_store.get(key)) >= barrier
+        (here if came else missing).append(rank)
+    named = f"rank {', '.join(map(str, missing))}"
+    if not timed_out:
+        return PeerLostError(f"{named if missing else 'another rank'} ended before the others; see its error")
+    error = UserError(
+        f"{named} did not reach the end of the round within distributed.timeout_s={_timeout_s}; see its file under "
+        "logs/, or give more time"
+    )
+    error.on_all_ranks = dist.get_rank() != min(here)
+    return error
 
 
 def on_rank_0(ranks: Ranks, work: Callable[[], Any]) -> Any:
@@ -256,10 +286,10 @@ def loading_turn(ranks: Ranks, limit: int | str, copied_bytes: int) -> Iterator[
     turns = max(all_gather(-(-ranks.local_world_size // at_once)))
     mine = ranks.local_rank // at_once
     for _ in range(mine):
-        dist.barrier()
+        barrier()
     yield
     for _ in range(turns - mine):
-        dist.barrier()
+        barrier()
 
 
 def pack(header: dict[str, Any], body: bytes = b"") -> bytes:
@@ -278,9 +308,9 @@ def _broadcast(value: Any) -> Any:
     """Give rank 0's JSON value to all ranks; what the others pass is ignored."""
     data = json.dumps(value).encode() if dist.get_rank() == 0 else b""
     length = torch.tensor([len(data)], dtype=torch.int64)
-    dist.broadcast(length, src=0)
+    dist.broadcast(length, src=0, group=_patient)
     payload = to_tensor(data) if data else torch.empty(int(length), dtype=torch.uint8)
-    dist.broadcast(payload, src=0)
+    dist.broadcast(payload, src=0, group=_patient)
     return json.loads(to_bytes(payload))
 
 

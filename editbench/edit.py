@@ -16,6 +16,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from PIL import Image
 
@@ -143,8 +144,17 @@ def _dry_run(config: Config, ranks: Ranks, run_dir: RunDir) -> None:
     plan = ensure_plan(config, run_dir)
     tasks, kept = find_edit_tasks(config, run_dir, plan, find_checkpoint(config.editor, download=False))
     logs.console().print(logs.plan_table(plan))
-    shares = deal([task.sample for task in tasks], ranks.world_size)
-    show_dry_run(config, config.editor, "edit", shares, len(kept))
+    _show_shares(config, ranks, tasks)
+    show_dry_run(config, config.editor, "edit", len(kept))
+
+
+def _show_shares(config: Config, ranks: Ranks, tasks: Sequence[EditTask]) -> None:
+    """Show which rank edits what, as far as that is known before."""
+    if config.edit.schedule == "strided":
+        shares = deal([task.sample for task in tasks], ranks.world_size)
+        logs.console().print(logs.assignment_table(shares, "to edit"))
+    else:
+        logs.console().print(f"{len(tasks)} samples to edit, which {ranks.world_size} ranks draw")
 
 
 def _prepare(
@@ -165,9 +175,7 @@ def _prepare(
         check_failures("edit", states, total, config.max_failed)
         if tasks:
             withdraw_edits(tasks, run_dir)
-            if config.edit.schedule == "strided":
-                shares = deal([task.sample for task in tasks], ranks.world_size)
-                logs.console().print(logs.assignment_table(shares, "to edit"))
+            _show_shares(config, ranks, tasks)
             component = component_facts(config.editor, checkpoint)
             session = Session(run_dir, "edit", total, states, config.max_failed, component)
         else:
@@ -191,12 +199,14 @@ def _edit_all(
     rounds = math.ceil(len(tasks) / ranks.world_size)
     try:
         with preemption.at_once():
-            editor = _load(config, ranks, checkpoint, session, len(tasks))
+            editor, facts = _load(config, ranks, checkpoint, len(tasks))
     except Preempted:
         distributed.leave_preempted(ranks)
         if session:
             session.preempted = True
         return True
+    if session and editor:
+        session.loaded(editor.describe(), **facts, rounds=rounds)
     dynamic = config.edit.schedule == "dynamic"
     sync_every = 0 if dynamic else config.edit.sync_every
     turns = distributed.draw("edits", tasks, ranks) if dynamic and editor else _dealt(mine, rounds)
@@ -213,17 +223,17 @@ def _edit_all(
             if task and editor and not preemption.requested:
                 edit, image = edit_one(editor, task, source, on_step)
                 gather.put(functools.partial(_payload, edit, image))
-            if sync_every and number % sync_every == 0:
-                preemption.requested |= gather.barrier(preemption.requested)
-            elif preemption.requested and not sync_every:
+            if sync_every and number % sync_every == 0 and gather.barrier(preemption.requested):
+                preemption.requested = True  # the same on all ranks
                 break
-    preempted = distributed.barrier(timeout_s, preemption.requested)
-    if writer and session:
+            if preemption.requested and not sync_every:
+                distributed.stop_drawing()
+                break
+    stopped = distributed.barrier(preemption.requested)
+    if writer and session and editor:
         writer.close()
-        if editor:
-            session.loaded(editor.describe())  # with what it has counted by now
-        session.preempted = preempted
-    return preempted
+        session.loaded(editor.describe())  # with what it has counted by now
+    return bool(distributed.on_rank_0(ranks, lambda: session and session.is_preempted(stopped)))
 
 
 def _dealt(mine: Sequence[EditTask], rounds: int) -> Iterator[EditTask | None]:
@@ -258,27 +268,25 @@ def read_sample(dataset: Dataset, limits: SourceConfig, sample: Sample) -> Image
 
 
 def _load(
-    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, session: Session | None, count: int
-) -> Editor | None:
-    """Construct the editor on this rank's device, or None if the rank has nothing to edit."""
+    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, count: int
+) -> tuple[Editor | None, dict[str, Any]]:
+    """Construct the editor on this rank's device, or None if the rank has nothing to edit.
+
+    Returns:
+        The editor, and facts of the loading for the report.
+    """
     names = devices.usable_devices(config.device_ids)
     device = devices.edit_device(ranks.local_rank, ranks.local_world_size, names)
     editor: Editor | None = None
-    started = time.monotonic()
+    began = time.monotonic()
     with distributed.loading_turn(ranks, config.edit.max_concurrent_loads, copied_bytes(config.editor, checkpoint)):
         if ranks.rank < count:
             devices.use(device)
             editor = construct(config.editor, "editor", checkpoint, device=device)
     on = distributed.all_gather(devices.describe([device] if editor else []))
-    if session and editor:
-        facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - started, 3)}
-        session.loaded(
-            editor.describe(),
-            **facts,
-            load_peak_gib=devices.peak_gib(device),
-            rounds=math.ceil(count / ranks.world_size),
-        )
-    return editor
+    took = round(time.monotonic() - began, 3)
+    facts = {"world_size": ranks.world_size, "devices": on, "load_s": took, "load_peak_gib": devices.peak_gib(device)}
+    return editor, facts
 
 
 def _payload(edit: Edit, image: Image.Image | None) -> bytes:

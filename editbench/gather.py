@@ -5,6 +5,7 @@ when a process has died: rank 0 listens to every rank, every rank listens to ran
 """
 
 import functools
+import itertools
 import math
 import os
 import queue
@@ -47,9 +48,11 @@ class Gather:
     ) -> None:
         self._handle, self._timeout_s, self._abandon = handle, timeout_s, abandon
         self._group = distributed.patient_group()
-        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._failing = threading.Lock()
+        self._handling_since = math.inf
         self._error: BaseException | None = None
-        self._left = threading.Event()
+        self._left, self._over = threading.Event(), threading.Event()
         self._arrived = threading.Event()
         self._arrived.set()
         self._queue: queue.Queue[Callable[[], bytes] | None] = queue.Queue()
@@ -58,6 +61,8 @@ class Gather:
         self._sending = set(self._heard)
         self._one_done = threading.Event()
         works: list[Callable[[], None]] = [self._send_all, self._watch if handle else self._listen]
+        if not handle:
+            works.append(self._watch_rank_0)
         if handle:
             works += [functools.partial(self._receive, rank) for rank in range(1, dist.get_world_size())]
         self._threads = [threading.Thread(target=self._guard, args=(work,), daemon=True) for work in works]
@@ -78,14 +83,14 @@ class Gather:
 
     def barrier(self, stopping: bool) -> bool:
         """The batch synchronization point, which counts as a sign of every rank; see `distributed.barrier`."""
-        stopping = distributed.barrier(self._timeout_s, stopping)
+        stopping = distributed.barrier(stopping)
         self._heard_all()
         return stopping
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
             if error is not None:  # the process is about to end; the threads are daemons
-                with self._lock:
+                with self._failing:
                     self._error = self._error or error
                 return
             self._offer(None)
@@ -116,14 +121,14 @@ class Gather:
 
     def _fail(self, error: BaseException) -> None:
         """Let the caller raise the error, or end the process if it does not come to that soon."""
-        with self._lock:
+        with self._failing:
             first = self._error is None
             self._error = self._error or error
         if not first or not isinstance(error, UserError) or self._left.wait(_GRACE_S):
             return
-        if not isinstance(error, PeerLostError):
+        if not isinstance(error, PeerLostError) and not error.on_all_ranks:
             print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
-        if self._abandon and self._lock.acquire(timeout=5):  # what is being written is written to its end
+        if self._abandon and self._writing.acquire(timeout=5):  # what is being written is written to its end
             self._abandon()
         os._exit(EXIT_PEER_LOST if isinstance(error, PeerLostError) else 1)
 
@@ -149,7 +154,6 @@ class Gather:
             self._recv(length, rank)
             if int(length) == _NO_MORE:
                 return self._done(rank)
-            self._heard[rank] = math.inf
             self._take(self._handle, rank, functools.partial(self._payload, rank, int(length)))
 
     def _payload(self, rank: int, length: int) -> bytes:
@@ -159,13 +163,17 @@ class Gather:
 
     def _take(self, handle: Callable[[bytes], None], rank: int, receive: Callable[[], bytes]) -> None:
         """Handle one payload at a time; so one at a time is in rank 0's memory."""
-        with self._lock:
+        self._heard[rank] = math.inf
+        with self._writing:
+            self._heard[rank] = time.monotonic()
             payload = receive()
+            self._heard[rank], self._handling_since = math.inf, time.monotonic()
             if self._error is None:
                 try:
                     handle(payload)
                 except BaseException as error:
                     self._error = error
+            self._handling_since = math.inf
         self._heard[rank] = time.monotonic()
 
     def _done(self, rank: int) -> None:
@@ -174,8 +182,15 @@ class Gather:
 
     def _watch(self) -> None:
         """Rank 0: look for ranks that are silent for too long; at the end, tell all that they may go."""
-        while self._sending:
+        for count in itertools.count():
+            if not self._sending:
+                break
+            distributed.beat(count)
             now = time.monotonic()
+            if now - self._handling_since > self._timeout_s:
+                raise UserError(
+                    f"the run folder has not taken what is to be written within distributed.timeout_s={self._timeout_s}"
+                )
             late = [rank for rank in sorted(self._sending) if now - self._heard[rank] > self._timeout_s]
             if late:
                 raise UserError(
@@ -194,6 +209,20 @@ class Gather:
         is for rank 0 to judge.
         """
         self._recv(torch.zeros(1, dtype=torch.int64), 0)
+        self._over.set()
+
+    def _watch_rank_0(self) -> None:
+        """Other ranks: see that rank 0, which watches all others, is alive itself."""
+        said, since = "", time.monotonic()
+        while not self._over.wait(min(5.0, self._timeout_s / 4)):
+            if said != (said := distributed.last_beat()):
+                since = time.monotonic()
+            elif time.monotonic() - since > self._timeout_s:
+                error = UserError(
+                    f"nothing came from rank 0 within distributed.timeout_s={self._timeout_s}; see its file under logs/"
+                )
+                error.on_all_ranks = dist.get_rank() != 1
+                raise error
 
     def _heard_all(self) -> None:
         self._heard = dict.fromkeys(self._heard, time.monotonic())

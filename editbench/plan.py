@@ -46,10 +46,9 @@ def main(config: Config) -> None:
     logs.console().print(logs.plan_table(plan))
 
 
-def show_dry_run(config: Config, component: ComponentConfig, phase: str, shares: list[list[Sample]], done: int) -> None:
-    """Print what a phase would do: who does what with which model, what is done already, and where it goes."""
+def show_dry_run(config: Config, component: ComponentConfig, phase: str, done: int) -> None:
+    """Print with which model a phase would work, what is done already, and where the results go."""
     console = logs.console()
-    console.print(logs.assignment_table(shares, f"to {phase}"))
     checkpoint = find_checkpoint(component, download=False)
     size = f"{checkpoint.size_bytes / 2**30:.2f} GiB" if checkpoint else "not downloaded"
     model = f" from {component.kwargs['checkpoint']} ({size})" if "checkpoint" in component.kwargs else ""

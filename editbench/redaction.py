@@ -13,8 +13,8 @@ REDACTED = "<redacted>"
 """Stands in files and reports in place of a secret."""
 
 _SECRET_KEY = re.compile(
-    r"(?i)(^|[_-])(token|secret|password|passwd|passphrase|credentials?|authorization|(api|access|secret|private|auth)"
-    r"[_-]?key)$"
+    r"(^|[_-]|(?<=[a-z])(?=[A-Z]))(?i:token|secrets?|passwords?|passwd|passphrase|credentials?|authorization|"
+    r"((?<![a-z])(hf|auth|access|api)[_-]?tokens)|(api|access|secret|private|auth)[_-]?keys?)$"
 )
 
 

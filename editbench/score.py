@@ -17,10 +17,11 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from editbench import cli, devices, distributed, logs
 from editbench.checkpoints import Checkpoint
-from editbench.distributed import Ranks, deal
+from editbench.distributed import Ranks
 from editbench.errors import UserError
 from editbench.files import JsonLines
 from editbench.gather import Gather
@@ -133,12 +134,14 @@ def _judge_all(
     dataset = open_dataset(_planned_dataset(run_dir, config)) if config.judge.compare_with_original else None
     try:
         with preemption.at_once():
-            judge, batches = _load(config, ranks, checkpoint, tasks, session)
+            judge, batches, facts = _load(config, ranks, checkpoint, tasks)
     except Preempted:
         distributed.leave_preempted(ranks)
         if session:
             session.preempted = True
         return True
+    if session:
+        session.loaded(judge.describe() if judge else {}, **facts)
     writer = session and JudgmentWriter(run_dir, config.judge.name, kept, session)
     timeout_s = config.distributed.timeout_s
     with Gather(writer.handle if writer else None, timeout_s, session.fail if session else None) as gather:
@@ -146,23 +149,28 @@ def _judge_all(
             drawn = distributed.draw("batches", batches, ranks)
             for judgments in BatchJudge(judge, dataset, config, run_dir).run(drawn, lambda: preemption.requested):
                 gather.put(functools.partial(_payload, judgments))
-    preempted = distributed.barrier(timeout_s, preemption.requested)
-    if writer and session:
+        if preemption.requested:
+            distributed.stop_drawing()
+    stopped = distributed.barrier(preemption.requested)
+    if writer:
         writer.close()
-        session.preempted = preempted
-    return preempted
+    return bool(distributed.on_rank_0(ranks, lambda: session and session.is_preempted(stopped)))
 
 
 def _load(
-    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, tasks: Sequence[JudgeTask], session: Session | None
-) -> tuple[Judge | None, list[list[JudgeTask]]]:
-    """Construct this rank's replica, or None if it gets none or there are fewer batches; and cut the batches."""
+    config: Config, ranks: Ranks, checkpoint: Checkpoint | None, tasks: Sequence[JudgeTask]
+) -> tuple[Judge | None, list[list[JudgeTask]], dict[str, Any]]:
+    """Construct this rank's replica, or None if it gets none or there are fewer batches; and cut the batches.
+
+    Returns:
+        The judge, the batches, and facts of the loading for the report.
+    """
     placed, batch_size = _place(config, ranks, checkpoint)
     batches = cut_batches(tasks, batch_size)
     active = [rank for rank, replica in enumerate(placed) if replica][: len(batches)]
     mine = placed[ranks.rank] if ranks.rank in active else []
     judge: Judge | None = None
-    started = time.monotonic()
+    began = time.monotonic()
     with distributed.loading_turn(ranks, config.judge.max_concurrent_loads, copied_bytes(config.judge, checkpoint)):
         if mine:
             devices.use(mine[0])
@@ -170,11 +178,9 @@ def _load(
             if config.judge.mode == "expected":
                 judge.check_labels(list(config.judge.labels))
     on = distributed.all_gather(devices.describe(mine))
-    if session:
-        facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - started, 3)}
-        session.loaded(judge.describe() if judge else {}, **facts, batch_size=batch_size, batches=len(batches))
-        logger.info("%d batches of up to %d on %d replicas", len(batches), batch_size, len(active))
-    return judge, batches
+    facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - began, 3)}
+    logger.info("%d batches of up to %d on %d replicas", len(batches), batch_size, len(active))
+    return judge, batches, facts | {"batch_size": batch_size, "batches": len(batches)}
 
 
 def _place(config: Config, ranks: Ranks, checkpoint: Checkpoint | None) -> tuple[list[list[str]], int]:
@@ -196,8 +202,8 @@ def _dry_run(config: Config, ranks: Ranks, run_dir: RunDir) -> None:
     tasks, kept = find_judge_tasks(config, run_dir, plan, find_checkpoint(config.judge, download=False))
     size = config.judge.batch_size
     batches = cut_batches(tasks, size if isinstance(size, int) else devices.auto_batch_size(None))
-    shares = [[task.sample for batch in share for task in batch] for share in deal(batches, ranks.world_size)]
-    show_dry_run(config, config.judge, "score", shares, len(kept))
+    logs.console().print(f"{len(tasks)} samples to score, in {len(batches)} batches that {ranks.world_size} ranks draw")
+    show_dry_run(config, config.judge, "score", len(kept))
 
 
 def _planned_dataset(run_dir: RunDir, config: Config) -> ComponentConfig:

@@ -87,6 +87,21 @@ class Session:
         self._facts |= facts
         self._write("running")
 
+    def is_preempted(self, stopped: bool) -> bool:
+        """Whether the phase ends before it is done.
+
+        Args:
+            stopped: Whether a signal asked for that.
+
+        Raises:
+            UserError: samples are missing although nothing asked for that.
+        """
+        left = self._total - self._states.total()
+        if left and not stopped:
+            raise UserError(f"{left} of {self._total} samples were not done by any rank; start the same command again")
+        self.preempted = left > 0
+        return self.preempted
+
     def fail(self) -> None:
         """Put on record that the phase has failed."""
         self.__exit__(RuntimeError)

@@ -121,7 +121,10 @@ def find_judge_tasks(
     Raises:
         UserError: there are judgments made with other settings, and `on_change` is `stop`.
     """
-    judge = component_identity(config.judge, checkpoint) | {"max_retries": config.judge.max_retries}
+    judge = component_identity(config.judge, checkpoint)
+    retries = config.judge.mode == "generate"
+    if retries:
+        judge["max_retries"] = config.judge.max_retries
     with_source = config.judge.compare_with_original
     edits, judgments = run_dir.read_edits(), run_dir.read_judgments(config.judge.name)
     tasks: list[JudgeTask] = []
@@ -139,7 +142,7 @@ def find_judge_tasks(
         if judgment is not None and (judgment.image_sha256 != edit.sha256 or judgment.state == "edited"):
             judgment = None  # it is of an earlier edit, or was withdrawn
         shown = [*([sample.source_sha256] if with_source else []), edit.sha256 or ""]
-        words = [*prompts(config.rubrics[sample.category], sample, with_source), RETRY_PROMPT]
+        words = [*prompts(config.rubrics[sample.category], sample, with_source), *([RETRY_PROMPT] if retries else [])]
         unit = judgment_unit(shown, words, judge)
         differs = judgment is not None and judgment.unit != unit and _comparable(config.judge, checkpoint)
         changed += differs

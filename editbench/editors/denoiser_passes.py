@@ -29,7 +29,8 @@ class DenoiserPasses:
         try:
             yield
         except BaseException:
-            self._pipe.maybe_free_model_hooks()  # the pipeline does it itself when it comes to its end
+            with contextlib.suppress(Exception):  # the edit's own error is the one to be told
+                self._pipe.maybe_free_model_hooks()  # the pipeline does it itself when it comes to its end
             raise
         self._edits += 1
         self._passes += self._now[0]

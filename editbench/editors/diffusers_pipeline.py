@@ -100,7 +100,7 @@ class DiffusersEditor:
         self._call: dict[str, Any] = {key: value for key, value in optional.items() if value is not None}
         self._call |= {"num_inference_steps": num_inference_steps, **(call or {})}
         self._accepted = inspect.signature(self._pipe.__call__).parameters
-        self._check_call(height, width)
+        self._check_call(call or {}, height, width)
         if type(getattr(self._pipe, "text_encoder", None)).__name__.startswith("Qwen2_5_VL"):
             pass_mm_token_type_ids(self._pipe.text_encoder)
 
@@ -147,8 +147,11 @@ class DiffusersEditor:
         settings = {name: value for name, value in kwargs.items() if name in names}
         Acceleration(**settings).check(bool(kwargs.get("allow_pickle")))
 
-    def _check_call(self, height: int | None, width: int | None) -> None:
-        reserved = [key for key in self._call if key in ("image", "prompt", "generator", "output_type")]
+    def _check_call(self, given: dict[str, Any], height: int | None, width: int | None) -> None:
+        reserved = [key for key in given if key in ("image", "prompt", "generator", "output_type")]
+        settings = [key for key in given if key in inspect.signature(type(self).__init__).parameters]
+        if settings:
+            raise UserError(f"editor.call.{settings[0]}: is a setting of its own; give editor.{settings[0]} instead")
         if reserved:
             raise UserError(f"editor.call.{reserved[0]}: is set for every sample; remove it")
         default_scale = getattr(self._accepted.get("true_cfg_scale"), "default", None)

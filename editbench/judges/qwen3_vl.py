@@ -8,6 +8,7 @@ from PIL import Image
 from editbench.devices import RESERVE_BYTES
 from editbench.errors import UserError
 from editbench.judges import CUT_OFF, Request
+from editbench.rubrics import ANSWER_START
 from editbench.special_tokens import as_plain_text
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -62,6 +63,7 @@ class Qwen3VLJudge:
         ).eval()
         _refuse_offload(getattr(self._model, "hf_device_map", {}), devices)
         self._max_new_tokens = max_new_tokens
+        self._label_tokens: dict[str, int] = {}  # found once: while the model works, the tokenizer prepares a batch
         ends = self._model.generation_config.eos_token_id
         self._ends = ends if isinstance(ends, list) else [ends]
 
@@ -96,16 +98,20 @@ class Qwen3VLJudge:
         return [reply if whole else reply + CUT_OFF for reply, whole in zip(replies, complete, strict=True)]
 
     def check_labels(self, labels: Sequence[str]) -> None:
-        """Check that each label has a token of its own.
+        """Find the token of each label as it stands behind the answer's start.
 
         Raises:
-            UserError: a label is not one token.
+            UserError: a label is not one token there.
         """
-        for label, ids in zip(labels, self._label_ids(labels), strict=True):
-            if len(ids) != 1:
+        start = self._tokens(ANSWER_START)
+        for label in labels:
+            tokens = self._tokens(ANSWER_START + label)
+            if tokens[:-1] != start:
                 raise UserError(
-                    f"judge.labels: {label!r} is {len(ids)} tokens of this judge, must be one; the digits 0 to 9 are"
+                    f"judge.labels: {label!r} is no token of its own behind {ANSWER_START!r} for this judge; "
+                    "the digits 0 to 9 are"
                 )
+            self._label_tokens[label] = tokens[-1]
 
     def label_probabilities(self, prepared: Mapping[str, Any], labels: Sequence[str]) -> list[list[float]]:
         """Give the labels' probabilities as the next token, among all tokens, from one forward pass.
@@ -114,7 +120,7 @@ class Qwen3VLJudge:
         """
         import torch
 
-        columns = [token for (token,) in self._label_ids(labels)]
+        columns = [self._label_tokens[label] for label in labels]
         inputs = self._on_device(prepared)
         ends = inputs.pop("attention_mask").sum(dim=1).tolist()
         with torch.inference_mode():
@@ -123,8 +129,9 @@ class Qwen3VLJudge:
             likely = torch.softmax(self._model.lm_head(last).double(), dim=-1)  # (B, vocabulary) float64
             return likely[:, columns].tolist()
 
-    def _label_ids(self, labels: Sequence[str]) -> list[list[int]]:
-        return [self._processor.tokenizer.encode(label, add_special_tokens=False) for label in labels]
+    def _tokens(self, text: str) -> list[int]:
+        tokens: list[int] = self._processor.tokenizer.encode(text, add_special_tokens=False)
+        return tokens
 
     def _on_device(self, prepared: Mapping[str, Any]) -> dict[str, Any]:
         """Copies, so that what was prepared holds no memory of the device when a batch fails."""

@@ -140,14 +140,14 @@ def fail(where: str) -> None:
     many = 20
     with Gather(handle if RANKS.rank == 0 else None, TIMEOUT_S) as gather:
         if where == "handle_in_barrier" and RANKS.rank == 0:
-            distributed.barrier(TIMEOUT_S)
+            distributed.barrier()
         if where == "rank" and RANKS.rank == 1:
             raise LookupError("this rank is broken")
         if where == "handle_at_exit" and RANKS.rank == 0:
             return
         for _ in range(many):
             gather.put(make)
-        distributed.barrier(TIMEOUT_S)
+        distributed.barrier()
 
 
 def main() -> None:

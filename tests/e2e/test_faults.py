@@ -93,6 +93,19 @@ class SignalledJudge(FakeJudge):
         return super().reply(requests)
 
 
+class CountedFile(JsonFile):
+    def read(self, locator):
+        note("read")
+        return super().read(locator)
+
+
+class FreezingEditor(FakeEditor):
+    def edit(self, source, instruction, seed, on_step):
+        if RANK == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return super().edit(source, instruction, seed, on_step)
+
+
 class InterruptedEditor(FakeEditor):
     def edit(self, source, instruction, seed, on_step):
         if RANK == 1:
@@ -300,6 +313,28 @@ def test_a_schedulers_warning_ends_the_loading_of_a_model_at_once(
     (folder / "go").touch()
     run_phase(phase, run_dir, overrides, world_size=2)
     check_complete(run_dir, judged=phase == "score")
+
+
+def test_after_the_warning_no_more_sources_are_read(folder: Path) -> None:
+    write_benchmark(folder / "bench.json", ["物理"] * 40)
+    overrides = faulty(folder, editor="SignalledEditor", dataset="CountedFile")
+    with Job("edit", folder / "run", overrides) as job:
+        assert job.wait_until(lambda: len([line for line in begun(folder) if line != "read"]) == 2), job.output
+        os.kill(job.torchrun.pid, signal.SIGTERM)
+        outcome = job.wait(60)
+    assert status(folder) == ("edit", "preempted"), outcome.tail
+    assert begun(folder).count("read") <= 6  # of each rank the one at work, and up to two ahead
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["strided", "dynamic"])
+def test_rank_0_that_freezes_is_named_by_another(folder: Path, schedule: str) -> None:
+    overrides = [*faulty(folder, editor="FreezingEditor"), f"edit.schedule={schedule}"]
+    arguments = [f"run_dir={folder / 'run'}", *overrides, f"distributed.timeout_s={TIMEOUT_S}"]
+    outcome = torchrun(3, ["-m", "editbench.edit", *arguments], folder, timeout_s=90)
+    assert outcome.code != 0
+    (said,) = outcome.errors
+    assert "rank 0 " in said and f"distributed.timeout_s={TIMEOUT_S}" in said, outcome.tail
 
 
 def ours(outcome: Outcome) -> str:

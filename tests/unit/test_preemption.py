@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from editbench.preemption import EXIT_PREEMPTED, Preemption
+from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -60,3 +60,25 @@ def test_other_signals_keep_their_meaning():
 
 def test_the_exit_code_says_try_again():
     assert os.EX_TEMPFAIL == EXIT_PREEMPTED
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_what_may_be_ended_at_once(number):
+    done = []
+    with pytest.raises(Preempted), Preemption() as preemption, preemption.at_once():
+        os.kill(os.getpid(), number)
+        done.append("this is not reached")
+    assert not done
+    with pytest.raises(Preempted), Preemption() as preemption:
+        os.kill(os.getpid(), number)
+        with preemption.at_once():  # it came before
+            done.append("this is not begun")
+    assert not done
+
+
+def test_what_fails_after_the_signal_is_told_as_the_signal():
+    with pytest.raises(Preempted), Preemption() as preemption, preemption.at_once():
+        preemption.requested = True  # as in a collective, which a signal does not interrupt
+        raise RuntimeError("the connection is lost")
+    with pytest.raises(RuntimeError, match="no room"), Preemption() as preemption, preemption.at_once():
+        raise RuntimeError("no room for the model")
