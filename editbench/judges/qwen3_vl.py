@@ -120,6 +120,8 @@ class Qwen3VLJudge:
         """
         import torch
 
+        if not all(label in self._label_tokens for label in labels):
+            self.check_labels(labels)
         columns = [self._label_tokens[label] for label in labels]
         inputs = self._on_device(prepared)
         ends = inputs.pop("attention_mask").sum(dim=1).tolist()

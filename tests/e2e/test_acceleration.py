@@ -205,6 +205,7 @@ def test_settings_of_the_scheduler_are_changed(checkpoints: Path) -> None:
         load(checkpoints, scheduler={"shft": 3.0})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
 def test_what_is_compiled_does_not_depend_on_the_edits_before(tiny_checkpoints: Path) -> None:
     settings = {"compile": True, **QUICK}
