@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import json
 import logging
-import statistics
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -66,15 +66,16 @@ class JudgmentWriter:
 
     def __init__(self, run_dir: RunDir, judge: str, kept: Sequence[Judgment], session: Session) -> None:
         self._file = JsonLines(run_dir.judgments_of(judge))
-        self._scores = [judgment.score for judgment in kept if judgment.score is not None]
+        before = [judgment.score for judgment in kept if judgment.score is not None]
+        self._sum, self._scored = math.fsum(before), len(before)
         self._session = session
 
     def handle(self, payload: bytes) -> None:
         """Take the judgments of one batch."""
         judgments = [Judgment(**fields) for fields in json.loads(payload)]
         batch = [judgment.score for judgment in judgments if judgment.score is not None]
-        self._scores += batch
-        facts = f"mean {_mean(self._scores)}, of the last batch {_mean(batch)}"
+        self._sum, self._scored = self._sum + math.fsum(batch), self._scored + len(batch)
+        facts = f"mean {_mean(self._sum, self._scored)}, of the last batch {_mean(math.fsum(batch), len(batch))}"
         logger.debug("batch of %d: %s", len(judgments), facts)
         self._file.append(*judgments)
         for judgment in judgments:
@@ -218,8 +219,8 @@ def _planned_dataset(run_dir: RunDir, config: Config) -> ComponentConfig:
     return ComponentConfig(made_from["class"], "dataset", restore(made_from["kwargs"], config.dataset.kwargs))
 
 
-def _mean(scores: Sequence[float]) -> str:
-    return f"{statistics.fmean(scores):.3f}" if scores else "–"
+def _mean(total: float, count: int) -> str:
+    return f"{total / count:.3f}" if count else "–"
 
 
 def _payload(judgments: list[Judgment]) -> bytes:

@@ -35,18 +35,18 @@ def samples(settings: Settings) -> list[Row]:
 
     rows = []
     for name in ("plan", "edit", "score"):
-        work = "in all" if name == "plan" else "from the first sample's work to the last write"
-        per_sample = {count: median(count, name, "per_sample_s") * 1000 for count in counts}
-        rows.append(_growth(f"phase {name}: time per sample, {work}", per_sample, "ms"))
+        if name != "plan":
+            per_sample = {count: median(count, name, "per_sample_s") * 1000 for count in counts}
+            rows.append(_growth(f"phase {name}: time per sample, first work to last write", per_sample, "ms"))
         peaks = {count: median(count, name, "peak_bytes") / MIB for count in counts}
         own = {count: median(count, name, "own_bytes") / MIB for count in counts}
         added = f"without the pages of files: {_listed(own, 'MiB')}"
         rows.append(_growth(f"phase {name}: rank 0's peak memory", peaks, "MiB", added))
-        if name != "plan" and len(counts) > 2:
+        if len(counts) > 2:
             walls = {count: median(count, name, "wall_s") for count in counts}
             steps = itertools.pairwise(counts)
             more = {f"{a:,} to {b:,}": 1000 * (walls[b] - walls[a]) / (b - a) for a, b in steps}
-            rows.append(_growth(f"phase {name}: what one more sample adds to the whole command", more, "ms"))
+            rows.append(_growth(f"phase {name}: what one more sample adds to the whole of it", more, "ms"))
     before = {count: median(count, "edit", "before_s") for count in counts}
     details = {str(count): listed for count, listed in facts.items()}
     rows.append(
@@ -79,7 +79,7 @@ def _run_of(settings: Settings, count: int) -> Facts:
     run_dir = folder / "run"
     arguments = ["-m", "bench.plan_worker", "--config-dir", str(CONF_DIR), f"run_dir={run_dir}", *overrides]
     plan = run(arguments, folder)
-    facts: Facts = {"plan": {"per_sample_s": float(plan.output.splitlines()[-1]) / count} | _memory(plan)}
+    facts: Facts = {"plan": {"wall_s": float(plan.output.splitlines()[-1])} | _memory(plan)}
     for name, event, files in (("edit", "edit", run_dir / "edits"), ("score", "judge", run_dir / "judgments")):
         began = time.time()
         outcome = phase(name, RANKS, run_dir, overrides)

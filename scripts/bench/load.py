@@ -1,6 +1,7 @@
 """Loading: how often models are loaded in a run, and what it costs when several ranks load one checkpoint at once."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -48,10 +49,11 @@ def checkpoint(settings: Settings) -> list[Row]:
     run(["-m", "bench.load_worker", "build", str(folder / "wide"), str(layers), str(encoder_layers)], folder)
     size = sum(file.stat().st_size for file in (folder / "wide").rglob("*.safetensors"))
     many = 2 if settings.quick else 4
-    sides = {f"{ranks}": lambda ranks=ranks: _load(folder, ranks) for ranks in (1, many)}
-    sides["1"]()  # so that both sides find the weights in the page cache
+    few = min(many, os.cpu_count() or 1)
+    sides = {f"{ranks}": lambda ranks=ranks: _load(folder, ranks) for ranks in sorted({1, few, many})}
+    sides["1"]()  # so that all sides find the weights in the page cache
     results = alternate(sides, settings.repeats)
-    alone, together = results["1"], results[f"{many}"]
+    alone, as_cores, together = results["1"], results[f"{few}"], results[f"{many}"]
     what = f"{many} ranks load {size / 1e9:.2f} GB at once"
     seconds = [f"{spread([r['load_s'] for r in side])} s" for side in (alone, together)]
     memory = [f"{spread([r['memory_bytes'] / MB for r in side])} MB" for side in (alone, together)]
@@ -65,6 +67,13 @@ def checkpoint(settings: Settings) -> list[Row]:
             "x",
             f"{seconds[1]} against {seconds[0]}, libraries imported before",
             {"alone": alone, "together": together},
+        ),
+        row(
+            f"{few} ranks, no more than the machine has cores, load it at once: time",
+            "one rank alone, weights in the page cache",
+            ratios([r["load_s"] for r in as_cores], [r["load_s"] for r in alone]),
+            unit="x",
+            note="loading mapped weights is nearly all Python, so ranks beyond the cores wait for a core",
         ),
         row(
             f"{what}, then read every weight once, as a copy to a device does: time",
