@@ -33,6 +33,7 @@ SECRETS = {
 NUMBER = 8_675_309_424_242
 CODE = """
 import os
+import time
 from pathlib import Path
 
 from editbench.datasets.json_file import JsonFile
@@ -64,6 +65,8 @@ class LeakingEditor(PrivateEditor):
         if not Path("leaked").exists():
             Path("leaked").touch()
             raise ValueError(f"403 for {self._call['hf_token']}")
+        while not Path("leak/edits/index.jsonl").read_bytes():  # what came before is written behind this edit
+            time.sleep(0.01)
         raise SystemExit(f"{os.environ['HF_TOKEN']} and {self._call['call']} are refused")
 
 
