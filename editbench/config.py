@@ -105,6 +105,16 @@ def check(resolved: dict[str, Any]) -> Config:
         },
         resolved=redact(resolved),
     )
+    _check_run(config, resolved)
+    _check_mode(config.judge)
+    _check_rubrics(config)
+    _check_phases(config)
+    _check_guidance(editor)
+    _check_trust(config)
+    return config
+
+
+def _check_run(config: Config, resolved: dict[str, Any]) -> None:
     _require(_is_name(config.run_name), "run_name", config.run_name, "letters, digits, . _ - (not . at the start)")
     _require(0 <= config.max_failed <= 1, "max_failed", config.max_failed, "a fraction from 0 to 1")
     _require(config.on_change in ("stop", "redo"), "on_change", config.on_change, "stop or redo")
@@ -112,16 +122,6 @@ def check(resolved: dict[str, Any]) -> Config:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     _require(config.log_level in levels, "log_level", config.log_level, f"one of {', '.join(levels)}")
     _require(bool(str(resolved["run_dir"]).strip()), "run_dir", resolved["run_dir"], "a folder")
-    _check_mode(config.judge)
-    for name, rubric in config.rubrics.items():
-        rubric.system_prompt = _with_answer(name, rubric, config.judge.mode)
-        for key in ("user_template", "user_template_with_source"):
-            found = re.findall(r"\{(\w*)\}", getattr(rubric, key))
-            known = "edit_instruction" in found and set(found) <= {"edit_instruction", "original_description"}
-            places = "a text with {edit_instruction}, and {original_description} if wanted"
-            _require(known, f"rubrics.{name}.{key}", getattr(rubric, key)[:60], places)
-    steps = editor.kwargs.get("num_inference_steps", 1)
-    _require(not isinstance(steps, int) or steps >= 1, "editor.num_inference_steps", steps, "1 or more")
     for key in ("categories", "device_ids"):
         value = getattr(config, key)
         is_list = isinstance(value, list) and len(value) > 0
@@ -130,6 +130,22 @@ def check(resolved: dict[str, Any]) -> Config:
     _require(
         all(_is_int(i, 0) for i in ids) and len(set(ids)) == len(ids), "device_ids", ids, "different numbers from 0"
     )
+
+
+def _check_rubrics(config: Config) -> None:
+    """Check the templates, and put the answer's form behind the system prompts."""
+    for name, rubric in config.rubrics.items():
+        rubric.system_prompt = _with_answer(name, rubric, config.judge.mode)
+        for key in ("user_template", "user_template_with_source"):
+            found = re.findall(r"\{(\w*)\}", getattr(rubric, key))
+            known = "edit_instruction" in found and set(found) <= {"edit_instruction", "original_description"}
+            places = "a text with {edit_instruction}, and {original_description} if wanted"
+            _require(known, f"rubrics.{name}.{key}", getattr(rubric, key)[:60], places)
+
+
+def _check_phases(config: Config) -> None:
+    steps = config.editor.kwargs.get("num_inference_steps", 1)
+    _require(not isinstance(steps, int) or steps >= 1, "editor.num_inference_steps", steps, "1 or more")
     _require(
         config.edit.schedule in ("strided", "dynamic"), "edit.schedule", config.edit.schedule, "strided or dynamic"
     )
@@ -150,9 +166,6 @@ def check(resolved: dict[str, Any]) -> Config:
     )
     for key, number in dataclasses.asdict(config.source).items():
         _require(bool(number) if key == "formats" else number > 0, f"source.{key}", number, "more than none")
-    _check_guidance(editor)
-    _check_trust(config)
-    return config
 
 
 def _component(resolved: dict[str, Any], group: str) -> ComponentConfig:

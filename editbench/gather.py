@@ -1,7 +1,8 @@
 """The way of bytes to rank 0, behind the work; with `distributed.py` the only file in which ranks talk.
 
-Payloads travel on a gloo group of their own, as uint8 tensors, never as pickles. The same connections tell at once
-when a process has died: rank 0 listens to every rank, every rank listens to rank 0, and whoever loses the other ends.
+Payloads travel on the group without a limit of time, as uint8 tensors, never as pickles. The same connections tell at
+once when a process has died: rank 0 listens to every rank, every rank listens to rank 0, and whoever loses the other
+ends.
 """
 
 import functools
@@ -61,10 +62,10 @@ class Gather:
         self._sending = set(self._heard)
         self._one_done = threading.Event()
         works: list[Callable[[], None]] = [self._send_all, self._watch if handle else self._listen]
-        if not handle:
-            works.append(self._watch_rank_0)
         if handle:
             works += [functools.partial(self._receive, rank) for rank in range(1, dist.get_world_size())]
+        else:
+            works.append(self._watch_rank_0)
         self._threads = [threading.Thread(target=self._guard, args=(work,), daemon=True) for work in works]
 
     def __enter__(self) -> "Gather":

@@ -204,6 +204,14 @@ def status(folder: Path) -> tuple[str, str]:
     return read["phase"], read["state"]
 
 
+def edit_unhindered(folder: Path, overrides: list[str]) -> None:
+    """Edit all samples with nothing that waits, and forget that it was noted."""
+    (folder / "go").touch()
+    run_phase("edit", folder / "run", overrides, world_size=1)
+    (folder / "go").unlink()
+    (folder / "begun.txt").unlink()
+
+
 def check_complete(run_dir: Path, judged: bool = False) -> None:
     """Every sample is edited (and scored) with one line, and every image is readable."""
     run = RunDir(run_dir)
@@ -256,10 +264,7 @@ def test_a_schedulers_warning_ends_a_phase_within_the_image_in_progress(
     overrides = faulty(folder, editor="SignalledEditor", judge="SignalledJudge")
     run_dir = folder / "run"
     if phase == "score":
-        (folder / "go").touch()
-        run_phase("edit", run_dir, overrides, world_size=1)
-        (folder / "go").unlink()
-        (folder / "begun.txt").unlink()
+        edit_unhindered(folder, overrides)
     with Job(phase, run_dir, overrides) as job:
         assert job.wait_until(lambda: len(begun(folder)) == 2), job.output
         for process in [job.torchrun] if number == signal.SIGTERM else job.workers():
@@ -291,14 +296,11 @@ def test_a_schedulers_warning_ends_the_loading_of_a_model_at_once(
     folder: Path, phase: str, number: signal.Signals
 ) -> None:
     """One of three ranks is loading, the others wait for their turns in a barrier."""
-    overrides = [*faulty(folder, editor="LoadingEditor", judge="LoadingJudge"), f"{phase}.max_concurrent_loads=1"]
-    overrides[-1] = overrides[-1].replace("score.", "judge.")
+    section = {"edit": "edit", "score": "judge"}[phase]
+    overrides = [*faulty(folder, editor="LoadingEditor", judge="LoadingJudge"), f"{section}.max_concurrent_loads=1"]
     run_dir = folder / "run"
     if phase == "score":
-        (folder / "go").touch()
-        run_phase("edit", run_dir, overrides, world_size=1)
-        (folder / "go").unlink()
-        (folder / "begun.txt").unlink()
+        edit_unhindered(folder, overrides)
     with Job(phase, run_dir, overrides, 3) as job:
         assert job.wait_until(lambda: begun(folder)), job.output
         for process in [job.torchrun] if number == signal.SIGTERM else job.workers():
