@@ -5,6 +5,7 @@ processes.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,12 +55,14 @@ class JudgeTask:
     Attributes:
         sample, edit: What is judged.
         unit: What the judgment will count as.
-        place: Position among all samples that have an edited image, ordered by the length of what the judge reads.
+        length: About how many tokens the judge reads beside the rubric.
+        place: Position by length among all samples of the category that have an edited image.
     """
 
     sample: Sample
     edit: Edit
     unit: str
+    length: int
     place: int
 
 
@@ -135,8 +138,12 @@ def find_judge_tasks(
         for sample in plan.samples
         if (edit := edits.get(sample.sample_id)) and edit.sha256 is not None and edit.input == sample_input(sample)
     ]
-    by_length = sorted(judged, key=lambda pair: _length(pair[0], pair[1], with_source))
-    places = {sample.index: place for place, (sample, _) in enumerate(by_length)}
+    lengths = {sample.index: _length(sample, edit, with_source) for sample, edit in judged}
+    places: dict[int, int] = {}
+    seen: Counter[str] = Counter()
+    for sample, _ in sorted(judged, key=lambda pair: lengths[pair[0].index]):
+        places[sample.index] = seen[sample.category]
+        seen[sample.category] += 1
     for sample, edit in judged:
         judgment = judgments.get(sample.sample_id)
         if judgment is not None and (judgment.image_sha256 != edit.sha256 or judgment.state == "edited"):
@@ -147,7 +154,7 @@ def find_judge_tasks(
         differs = judgment is not None and judgment.unit != unit and _comparable(config.judge, checkpoint)
         changed += differs
         if judgment is None or differs or (config.retry_failed and judgment.state != "scored"):
-            tasks.append(JudgeTask(sample, edit, unit, places[sample.index]))
+            tasks.append(JudgeTask(sample, edit, unit, lengths[sample.index], places[sample.index]))
         else:
             kept.append(judgment)
     if changed and config.on_change == "stop":
@@ -205,22 +212,23 @@ def refuse_lost(run_dir: RunDir, lost: Collection[str]) -> None:
 
 
 def cut_batches(tasks: Sequence[JudgeTask], batch_size: int) -> list[list[JudgeTask]]:
-    """Cut tasks into batches by their places: a resumed run has the same batches, less what is done.
+    """Cut tasks into batches of one category and similar length: their prompts begin alike, and need little padding.
 
-    The longest come first, so that what does not fit a device shows at once, and no long batch is left for the end.
+    Places decide, so a resumed run has the same batches, less what is done. The longest come first, so that what does
+    not fit a device shows at once, and no long batch is left for the end.
     """
-    batches: dict[int, list[JudgeTask]] = {}
+    batches: dict[tuple[str, int], list[JudgeTask]] = {}
     for task in sorted(tasks, key=lambda task: task.place):
-        batches.setdefault(task.place // batch_size, []).append(task)
-    return list(reversed(batches.values()))
+        batches.setdefault((task.sample.category, task.place // batch_size), []).append(task)
+    return sorted(batches.values(), key=lambda batch: batch[-1].length, reverse=True)
 
 
-def _length(sample: Sample, edit: Edit, with_source: bool) -> tuple[int, int]:
-    """What a prompt's length in tokens grows with: the area of its images, then its characters."""
+def _length(sample: Sample, edit: Edit, with_source: bool) -> int:
+    """About a token for every 32x32 pixels of an image, as Qwen3-VL has it, and one for every 4 characters."""
     area = (edit.width or 0) * (edit.height or 0)
     if with_source:
         area += (edit.source_width or 0) * (edit.source_height or 0)
-    return area, len(sample.instruction) + len(sample.description)
+    return round(area / 1024 + (len(sample.instruction) + len(sample.description)) / 4)
 
 
 def _comparable(component: ComponentConfig, checkpoint: Checkpoint | None) -> bool:

@@ -1,6 +1,7 @@
 """Qwen3-VL as judge through transformers, dense or mixture of experts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
@@ -12,6 +13,20 @@ from editbench.rubrics import ANSWER_START
 from editbench.special_tokens import as_plain_text
 
 DTYPES = ("bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch as tensors on the CPU.
+
+    Attributes:
+        inputs: What the processor gave, by the model's argument names; for labels also the `position_ids` of what
+            follows the prefix.
+        prefix: Number of tokens that all rows begin with.
+    """
+
+    inputs: Mapping[str, Any]
+    prefix: int
 
 
 class Qwen3VLJudge:
@@ -46,6 +61,8 @@ class Qwen3VLJudge:
         from transformers import AutoModelForImageTextToText, AutoProcessor
         from transformers.utils import logging as transformers_logging
 
+        from editbench.judges.prompt_prefix import PromptPrefixes
+
         if dtype not in DTYPES:
             raise UserError(f"judge.dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
         transformers_logging.disable_progress_bar()
@@ -63,34 +80,49 @@ class Qwen3VLJudge:
         ).eval()
         _refuse_offload(getattr(self._model, "hf_device_map", {}), devices)
         self._max_new_tokens = max_new_tokens
+        self._prefixes = PromptPrefixes(self._model)
         self._label_tokens: dict[str, int] = {}  # found once: while the model works, the tokenizer prepares a batch
         ends = self._model.generation_config.eos_token_id
         self._ends = ends if isinstance(ends, list) else [ends]
 
-    def prepare(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """Lay out the conversations and make tensors of text and images; the model stays untouched.
+    def prepare(self, requests: Sequence[Request]) -> Prepared:
+        """Lay out the conversations and make tensors of text and images; nothing is computed with the model.
 
-        Padding is on the left for replies, as generating needs it; on the right for labels, where no token looks.
+        For labels the padding stands on the right, where no token looks; for replies right behind the prefix, as all
+        rows have to end together there.
         """
-        begun = bool(requests[0].answer_start)
-        inputs: Mapping[str, Any] = self._processor.apply_chat_template(
-            [_conversation(request, self._plain) for request in requests],
-            tokenize=True,
-            add_generation_prompt=not begun,
-            continue_final_message=begun,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True, "padding_side": "right" if begun else "left"},
-        )
-        return inputs
+        from editbench.judges.prompt_prefix import pad_behind_prefix, prefix_length
 
-    def reply(self, prepared: Mapping[str, Any]) -> list[str]:
+        begun = bool(requests[0].answer_start)
+        inputs: dict[str, Any] = dict(
+            self._processor.apply_chat_template(
+                [_conversation(request, self._plain) for request in requests],
+                tokenize=True,
+                add_generation_prompt=not begun,
+                continue_final_message=begun,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs={"padding": True, "padding_side": "right"},
+            )
+        )
+        prefix = prefix_length(inputs, self._model.config.image_token_id)
+        if begun:
+            rest = {name: inputs[name][:, prefix:] for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
+            positions, _ = self._model.model.get_rope_index(**rest, image_grid_thw=inputs.get("image_grid_thw"))
+            inputs["position_ids"] = positions + prefix  # (3, B, L - P)
+        else:
+            inputs = pad_behind_prefix(inputs, prefix)
+        return Prepared(inputs, prefix)
+
+    def reply(self, prepared: Prepared) -> list[str]:
         """Generate greedily for the whole batch; a reply that reached `max_new_tokens` ends with `CUT_OFF`."""
         import torch
 
-        inputs = self._on_device(prepared)
+        inputs, cache = self._on_device(prepared, self._max_new_tokens)
         with torch.inference_mode():
-            tokens = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
+            tokens = self._model.generate(
+                **inputs, past_key_values=cache, max_new_tokens=self._max_new_tokens, do_sample=False
+            )
         new = tokens[:, inputs["input_ids"].shape[1] :]  # (B, new tokens) int64
         ends = torch.tensor(self._ends, device=new.device)
         complete = torch.isin(new, ends).any(dim=1).tolist()
@@ -113,21 +145,23 @@ class Qwen3VLJudge:
                 )
             self._label_tokens[label] = tokens[-1]
 
-    def label_probabilities(self, prepared: Mapping[str, Any], labels: Sequence[str]) -> list[list[float]]:
-        """Give the labels' probabilities as the next token, among all tokens, from one forward pass.
-
-        Without the attention mask, which padding on the right does not need, attention takes its fast causal path.
-        """
+    def label_probabilities(self, prepared: Prepared, labels: Sequence[str]) -> list[list[float]]:
+        """Give the labels' probabilities as the next token, among all tokens, from one forward pass."""
         import torch
 
         if not all(label in self._label_tokens for label in labels):
             self.check_labels(labels)
         columns = [self._label_tokens[label] for label in labels]
-        inputs = self._on_device(prepared)
-        ends = inputs.pop("attention_mask").sum(dim=1).tolist()
+        inputs, cache = self._on_device(prepared)
+        lasts = (inputs["attention_mask"].sum(dim=1) - prepared.prefix - 1).tolist()
         with torch.inference_mode():
-            hidden = self._model.model(**inputs, use_cache=False).last_hidden_state  # (B, L, H)
-            last = torch.stack([row[end - 1] for row, end in zip(hidden, ends, strict=True)])  # (B, H)
+            hidden = self._model.model(
+                input_ids=inputs["input_ids"][:, prepared.prefix :],
+                position_ids=inputs["position_ids"],
+                past_key_values=cache,
+                **{name: inputs[name] for name in ("pixel_values", "image_grid_thw") if name in inputs},
+            ).last_hidden_state  # (B, L - P, H)
+            last = torch.stack([row[last] for row, last in zip(hidden, lasts, strict=True)])  # (B, H)
             likely = torch.softmax(self._model.lm_head(last).double(), dim=-1)  # (B, vocabulary) float64
             return likely[:, columns].tolist()
 
@@ -135,9 +169,12 @@ class Qwen3VLJudge:
         tokens: list[int] = self._processor.tokenizer.encode(text, add_special_tokens=False)
         return tokens
 
-    def _on_device(self, prepared: Mapping[str, Any]) -> dict[str, Any]:
-        """Copies, so that what was prepared holds no memory of the device when a batch fails."""
-        return {name: tensor.to(self._model.device) for name, tensor in prepared.items()}
+    def _on_device(self, prepared: Prepared, new_tokens: int = 0) -> tuple[dict[str, Any], Any]:
+        """Copies, so that what was prepared holds no memory of the device when a batch fails; and the filled cache."""
+        inputs = {name: tensor.to(self._model.device) for name, tensor in prepared.inputs.items()}
+        rows, length = inputs["input_ids"].shape
+        prefix = inputs["input_ids"][0, : prepared.prefix]
+        return inputs, self._prefixes.cache(prefix, rows, length + new_tokens)
 
     def _plain(self, text: str) -> str:
         return as_plain_text(text, self._processor.tokenizer)

@@ -34,7 +34,7 @@ def short_prompts(settings: Settings) -> list[Row]:
 
 def _judges(settings: Settings, folder: Path, overrides: list[str]) -> list[Row]:
     folder.mkdir(exist_ok=True)
-    work = Work(8 if settings.quick else 32, SIZE, 0.0, 1)
+    work = Work(10 if settings.quick else 40, SIZE, 0.0, 1)  # 8 of each category
     benchmark = write_benchmark(folder / "benchmark.json", work.edits, work.size)
     phase(
         "edit", 1, folder / "run", [*editor_overrides(work, folder), f"dataset.path={benchmark}", "log_level=WARNING"]
@@ -56,7 +56,7 @@ def _measure(settings: Settings, folder: Path, name: str, overrides: list[str]) 
         "checkpoint": name,
         "repeats": settings.repeats,
         "new_tokens": 8 if settings.quick else 128,
-        "generated": 8 if settings.quick else 16,
+        "decided": 5 if settings.quick else 20,
         "result": str(result),
         "overrides": overrides,
     }
@@ -99,8 +99,16 @@ def _rows(kind: str, seconds: dict[str, list[float]]) -> list[Row]:
                 ratios(expected, seconds[f"forward {size}"]),
                 at_most(1.15),
                 "x",
-                f"{listed[f'expected {size}']} a sample against {listed[f'forward {size}']}; preparing alone takes "
-                f"{listed[f'prepare {size}']}",
+                f"{listed[f'expected {size}']} a sample against {listed[f'forward {size}']}",
+            ),
+            row(
+                f"{words}: the same, batches of {size}",
+                "the same passes, the rubric read once per category, on prepared inputs",
+                ratios(expected, seconds[f"probabilities {size}"]),
+                None,
+                "x",
+                f"{listed[f'expected {size}']} a sample against {listed[f'probabilities {size}']}; preparing alone "
+                f"takes {listed[f'prepare {size}']}",
             ),
         ]
     rows.append(

@@ -1,8 +1,9 @@
 """Started by `bench/score.py` with settings as JSON: times every way to judge the same edits, in turn.
 
 Sides `generate n` and `expected n` go through the loop of phase 2 in batches of n, from the PNG in its shard to the
-judgment; `forward n` runs the model alone on inputs prepared before, padded on the right and so without the mask that
-costs attention its fast path; `prepare n` runs alone what comes before the model. `decision` is transformers' pipeline
+judgment. On inputs prepared before, `forward n` runs the model alone over the whole prompts, padded on the right and
+so without the mask that costs attention its fast path, and `probabilities n` what the judge does, which reads the
+rubric once per category. `prepare n` runs alone what comes before the model. `decision` is transformers' pipeline
 of that name (5.23: `pipeline("decision")`, typed questions answered by the probabilities of label tokens from one
 forward pass, no batching): the same prompts, images and labels, asked as a question of type `score` whose ten levels
 are the digits.
@@ -24,6 +25,7 @@ from bench.measure import alternate
 from bench.running import CHECKOUT
 from editbench import config, images
 from editbench.judges import Request
+from editbench.judges.prompt_prefix import PromptPrefixes
 from editbench.judging import BatchJudge
 from editbench.plan import construct, find_checkpoint
 from editbench.rubrics import prompts
@@ -38,9 +40,9 @@ PLACEHOLDER = "<the picture>"
 class Bench:
     """One judge, its tasks, and the sides that are timed."""
 
-    def __init__(self, run: str, checkpoint: str, new_tokens: int, generated: int, given: list[str]) -> None:
+    def __init__(self, run: str, checkpoint: str, new_tokens: int, decided: int, given: list[str]) -> None:
         torch.set_num_threads(1)
-        self._run_dir, self._generated = RunDir(Path(run)), generated
+        self._run_dir, self._decided = RunDir(Path(run)), decided
         overrides = [
             f"run_dir={run}",
             "run_name=bench",
@@ -76,19 +78,21 @@ class Bench:
         for size in SIZES:
             prepared = [self._judge.prepare(batch) for batch in self._requests(size)]
             sides[f"forward {size}"] = functools.partial(self._forward, prepared)
+            sides[f"probabilities {size}"] = functools.partial(self._probabilities, prepared)
             sides[f"prepare {size}"] = functools.partial(self._prepare, size)
         return sides | {"decision": self._decision}
 
     def tokens(self) -> list[float]:
         """Mean length of the prompts of mode `expected`, and of the decision pipeline's."""
-        lengths = [self._judge.prepare(batch)["input_ids"].shape[1] for batch in self._requests(1)]
+        lengths = [self._judge.prepare(batch).inputs["input_ids"].shape[1] for batch in self._requests(1)]
         theirs = [
             self._decide.preprocess(self._question(t))["prompts"][0][0]["input_ids"].shape[1] for t in self._some()
         ]
         return [sum(lengths) / len(lengths), sum(theirs) / len(theirs)]
 
     def _judge_all(self, mode: str, size: int) -> float:
-        tasks = self._tasks[mode][: self._generated if mode == "generate" else None]
+        self._judge._prefixes = PromptPrefixes(self._judge._model)  # a run begins with none
+        tasks = self._tasks[mode]
         batches = cut_batches(tasks, size)
         began = time.perf_counter()
         done = list(BatchJudge(self._judge, None, self._configs[mode], self._run_dir).run(batches))
@@ -99,11 +103,19 @@ class Bench:
         return seconds / len(tasks)
 
     def _forward(self, prepared: list[Any]) -> float:
-        unmasked = [{name: tensor for name, tensor in p.items() if name != "attention_mask"} for p in prepared]
+        names = ("input_ids", "mm_token_type_ids", "pixel_values", "image_grid_thw")
+        whole = [{name: p.inputs[name] for name in names} for p in prepared]
         began = time.perf_counter()
         with torch.inference_mode():
-            for inputs in unmasked:
+            for inputs in whole:
                 self._judge._model(**inputs, logits_to_keep=1, use_cache=False)
+        return (time.perf_counter() - began) / len(self._tasks["expected"])
+
+    def _probabilities(self, prepared: list[Any]) -> float:
+        labels = list(self._configs["expected"].judge.labels)
+        began = time.perf_counter()
+        for batch in prepared:
+            self._judge.label_probabilities(batch, labels)
         return (time.perf_counter() - began) / len(self._tasks["expected"])
 
     def _prepare(self, size: int) -> float:
@@ -121,7 +133,7 @@ class Bench:
         return (time.perf_counter() - began) / len(tasks)
 
     def _some(self) -> list[JudgeTask]:
-        return self._tasks["expected"][: self._generated]
+        return self._tasks["expected"][: self._decided]
 
     def _requests(self, size: int) -> list[list[Request]]:
         loop = BatchJudge(self._judge, None, self._configs["expected"], self._run_dir)
@@ -137,10 +149,10 @@ class Bench:
 
 
 def main(
-    run: str, checkpoint: str, repeats: int, new_tokens: int, generated: int, result: str, overrides: list[str]
+    run: str, checkpoint: str, repeats: int, new_tokens: int, decided: int, result: str, overrides: list[str]
 ) -> None:
     """Warm up, time all sides in turn, and write seconds per sample of each."""
-    bench = Bench(run, checkpoint, new_tokens, generated, overrides)
+    bench = Bench(run, checkpoint, new_tokens, decided, overrides)
     sides = bench.sides()
     for name in ("generate 4", "expected 4", "decision"):
         sides[name]()

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLForC
 
 from editbench.editors.diffusers_pipeline import DiffusersEditor, pass_mm_token_type_ids
 from editbench.errors import InvalidOutputError, UserError
-from editbench.judges import Request
+from editbench.judges import CUT_OFF, Request
 from editbench.judges.labels import read_labels
 from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply import parse_score
@@ -104,6 +104,60 @@ def test_replies_in_batches_equal_replies_one_by_one(tiny_checkpoints: Path, nam
 
 
 DIGITS = [str(digit) for digit in range(10)]
+
+
+def whole_prompt(judge: Qwen3VLJudge, request: Request) -> dict[str, torch.Tensor]:
+    """A request as the processor alone lays it out, without padding."""
+    shown = [{"type": "image", "image": image} for image in request.images]
+    turns = [
+        {"role": "system", "content": [{"type": "text", "text": request.system}]},
+        {"role": "user", "content": [*shown, {"type": "text", "text": request.user}]},
+    ]
+    begun = [{"role": "assistant", "content": [{"type": "text", "text": request.answer_start}]}]
+    return judge._processor.apply_chat_template(
+        turns + begun * bool(request.answer_start),
+        tokenize=True,
+        add_generation_prompt=not request.answer_start,
+        continue_final_message=bool(request.answer_start),
+        return_dict=True,
+        return_tensors="pt",
+    )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", JUDGES)
+def test_what_prompts_share_is_read_once_and_changes_no_answer(
+    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    torch.set_num_threads(1)
+    judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / name), dtype="float32", max_new_tokens=24)
+    asked = [dataclasses.replace(request, followups=()) for request in make_requests(6)]
+    begun = [dataclasses.replace(request, answer_start="Score: ") for request in asked]
+    replies, likely = [], []
+    for request, start in zip(asked, begun, strict=True):
+        prompt = whole_prompt(judge, request)
+        tokens = judge._model.generate(**prompt, max_new_tokens=24, do_sample=False)
+        replies += judge._processor.batch_decode(tokens[:, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+        likely.append(torch.softmax(judge._model(**whole_prompt(judge, start)).logits[0, -1].double(), dim=-1))
+
+    read: list[int] = []  # the number of tokens of every pass through the model
+    judge._model.model.language_model.register_forward_pre_hook(
+        lambda _module, _args, given: read.append(given["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+    assert [reply.removesuffix(CUT_OFF) for reply in judge.reply(judge.prepare(asked))] == replies
+    prefix, rest, *steps = read
+    assert prefix > len("You are a careful judge.") // 8 and rest > 0 and set(steps) <= {1}
+    assert prefix + rest == max(whole_prompt(judge, request)["input_ids"].shape[1] for request in asked)
+    read.clear()
+    for k in (0, 3):
+        rows = judge.label_probabilities(judge.prepare(begun[k : k + 3]), DIGITS)
+        for row, expected in zip(rows, likely[k : k + 3], strict=True):
+            columns = [judge._label_tokens[digit] for digit in DIGITS]
+            assert row == pytest.approx(expected[columns].tolist(), abs=1e-5)
+    assert len(read) == 2  # what is kept of the replies serves here too
+    other = [dataclasses.replace(request, system="You judge severely.") for request in begun[:2]]
+    judge.label_probabilities(judge.prepare(other), DIGITS)
+    assert len(read) == 4
 
 
 def refuse_to_generate(*_: Any, **__: Any) -> None:

@@ -541,27 +541,32 @@ def test_a_judgments_unit_changes_with_the_image(run: Run) -> None:
     assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a.unit != b.unit] == [4]
 
 
-def test_a_resumed_run_has_the_same_batches_less_what_is_done(run: Run) -> None:
-    def batches() -> list[list[int]]:
-        return [[task.place for task in batch] for batch in cut_batches(run.find()[0], 3)]
-
-    assert batches() == [[6, 7], [3, 4, 5], [0, 1, 2]]
-    tasks = {task.place: task for task in run.find()[0]}
-    run.record([tasks[0], tasks[4]])
-    assert batches() == [[6, 7], [3, 5], [1, 2]]
-    run.record([tasks[3], tasks[5]])
-    assert batches() == [[6, 7], [1, 2]]
-
-
-def test_batches_hold_samples_of_similar_length_the_longest_first(run: Run) -> None:
+def test_batches_hold_one_category_and_similar_lengths_the_longest_first(run: Run) -> None:
     tasks, _ = run.find()
     assert [task.sample.index for task in tasks] == list(range(8))  # tasks stand in plan order
-    read = {
-        task.place: (task.edit.width * task.edit.height, len(task.sample.instruction + task.sample.description))
-        for task in tasks
-    }
-    assert [read[place] for place in range(8)] == sorted(read.values())
-    assert len(set(read.values())) > 2
+    for task in tasks:
+        texts = len(task.sample.instruction + task.sample.description)
+        assert task.length == round(task.edit.width * task.edit.height / 1024 + texts / 4)
+    batches = cut_batches(tasks, 2)
+    assert sorted(task.sample.index for batch in batches for task in batch) == list(range(8))
+    assert [len({task.sample.category for task in batch}) for batch in batches] == [1] * len(batches)
+    assert len(batches) == sum(-(-count // 2) for count in Counter(task.sample.category for task in tasks).values())
+    longest = [max(task.length for task in batch) for batch in batches]
+    assert longest == sorted(longest, reverse=True) and len(set(longest)) > 2
+    for category in {task.sample.category for task in tasks}:
+        ordered = sorted((task for task in tasks if task.sample.category == category), key=lambda task: task.place)
+        assert [task.place for task in ordered] == list(range(len(ordered)))
+        assert [task.length for task in ordered] == sorted(task.length for task in ordered)
+
+
+def test_a_resumed_run_has_the_same_batches_less_what_is_done(run: Run) -> None:
+    def batches() -> set[frozenset[int]]:
+        return {frozenset(task.sample.index for task in batch) for batch in cut_batches(run.find()[0], 2)}
+
+    tasks, before = run.find()[0], batches()
+    done = {tasks[0].sample.index, tasks[4].sample.index}
+    run.record([tasks[0], tasks[4]])
+    assert batches() == {batch - done for batch in before if batch - done}
 
 
 def test_the_writer_appends_a_whole_line_per_judgment_and_status_counts_them(run: Run) -> None:
