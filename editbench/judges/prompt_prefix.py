@@ -9,20 +9,28 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 KEPT = 8
 """Prefixes that are kept; the one that was used longest ago goes first. 700 tokens of an 8B model take 0.1 GB."""
+
+ATTENTION = "sdpa_behind_prefix"
+"""Name of `attend` and `mask_where_needed` in transformers' registries."""
 
 
 class PromptPrefixes:
     """Keys and values of the prefixes that were used last.
 
     Args:
-        model: A transformers model with `model` as the part below its head, whose layers all attend to all tokens.
+        model: A transformers model with `model` as the part below its head, whose layers all attend to all tokens. Its
+            text part is set to `attend`.
     """
 
     def __init__(self, model: Any) -> None:
+        model.set_attn_implementation({"text_config": ATTENTION})
         self._model = model
         self._kept: OrderedDict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = OrderedDict()
 
@@ -77,6 +85,48 @@ class FilledLayer(DynamicLayer):
         self._values.narrow(2, begin, more).copy_(value_states)
         self.keys, self.values = self._keys[:, :, : begin + more], self._values[:, :, : begin + more]
         return self.keys, self.values
+
+
+def attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of rows behind a prefix without a mask: queries of zeros stand for the prefix, and are cut off again.
+
+    torch's fast causal kernels take as many queries as keys; with fewer, the library gives them a mask, and all scores
+    are computed, those of later tokens too. Shapes as in transformers' `sdpa_attention_forward`.
+    """
+    cached = key.shape[2] - query.shape[2]
+    if attention_mask is not None or query.shape[2] == 1 or cached == 0:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    query = torch.nn.functional.pad(query, (0, 0, cached, 0))
+    output, _ = sdpa_attention_forward(module, query, key, value, None, **kwargs)  # (B, L, heads, head size)
+    return output[:, cached:], None
+
+
+def mask_where_needed(
+    *args: Any, q_length: int, kv_length: int, attention_mask: torch.Tensor | None = None, **kwargs: Any
+) -> torch.Tensor | None:
+    """Give no mask where `attend` needs none: without padding, and behind a prefix that is no longer than the rest.
+
+    Behind a longer one a mask is the lesser evil: with it every query computes scores for all keys, L * (P + L) of
+    them, without it half of (P + L)^2. Arguments as in transformers' `sdpa_mask`.
+    """
+    padded = attention_mask is not None and not bool(attention_mask.all())
+    if not padded and (q_length == 1 or kv_length <= 2 * q_length):
+        return None
+    mask: torch.Tensor | None = sdpa_mask(
+        *args, q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, **kwargs
+    )
+    return mask
+
+
+AttentionInterface.register(ATTENTION, attend)
+AttentionMaskInterface.register(ATTENTION, mask_where_needed)
 
 
 def prefix_length(inputs: Mapping[str, Any], image_token: int) -> int:

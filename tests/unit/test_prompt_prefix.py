@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from editbench.judges import prompt_prefix
-from editbench.judges.prompt_prefix import FilledLayer, PromptPrefixes, pad_behind_prefix, prefix_length
+from editbench.judges.prompt_prefix import (
+    FilledLayer,
+    PromptPrefixes,
+    attend,
+    mask_where_needed,
+    pad_behind_prefix,
+    prefix_length,
+)
 
 IMAGE = 9
 
@@ -63,6 +70,9 @@ class OneLayer:
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
 
+    def set_attn_implementation(self, by_part: dict[str, str]) -> None:
+        assert by_part == {"text_config": prompt_prefix.ATTENTION}
+
     def model(self, input_ids: torch.Tensor, use_cache: bool) -> Any:
         assert use_cache
         self.asked.append(input_ids[0].tolist())
@@ -88,3 +98,29 @@ def test_the_prefix_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch)
     for token in (1, 2, 1, 3, 1, 2):
         prefixes.cache(torch.tensor([token]), 1, 2)
     assert model.asked == [[1], [2], [3], [2]]
+
+
+@pytest.mark.parametrize(("cached", "queries"), [(0, 5), (3, 5), (3, 1), (7, 2)])
+def test_attention_behind_a_prefix_sees_the_prefix_and_nothing_later(cached: int, queries: int) -> None:
+    torch.manual_seed(0)
+    module = SimpleNamespace(num_key_value_groups=2, is_causal=True)
+    query = torch.rand(2, 4, queries, 8)
+    key, value = (torch.rand(2, 2, cached + queries, 8) for _ in range(2))
+    output, _ = attend(module, query, key, value, None, scaling=0.5)
+    scores = query @ key.repeat_interleave(2, dim=1).transpose(2, 3) * 0.5
+    later = torch.ones(queries, cached + queries).triu(cached + 1).bool()
+    expected = scores.masked_fill(later, -torch.inf).softmax(dim=-1) @ value.repeat_interleave(2, dim=1)
+    assert torch.allclose(output, expected.transpose(1, 2), atol=1e-6)
+
+
+def test_a_mask_is_made_where_rows_are_padded_or_the_prefix_is_longer_than_the_rest() -> None:
+    sizes = {"batch_size": 2, "q_length": 2, "kv_length": 4, "q_offset": 2}
+    assert mask_where_needed(**sizes, attention_mask=None) is None
+    padding = torch.ones(2, 4, dtype=torch.bool)
+    assert mask_where_needed(**sizes, attention_mask=padding) is None
+    padding[1, 1] = False
+    seen = mask_where_needed(**sizes, attention_mask=padding)[:, 0].int().tolist()
+    assert seen == [[[1, 1, 1, 0], [1, 1, 1, 1]], [[1, 0, 1, 0], [1, 0, 1, 1]]]
+    longer = {"batch_size": 1, "q_length": 2, "kv_length": 5, "q_offset": 3}
+    assert mask_where_needed(**longer)[0, 0].int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+    assert mask_where_needed(batch_size=1, q_length=1, kv_length=5, q_offset=4) is None
