@@ -158,13 +158,12 @@ def barrier(stopping: bool = False) -> bool:
     global _barriers
     _barriers += 1
     _store.set(f"at-{dist.get_rank()}", str(_barriers))
-    if stopping:
-        _store.set(f"stopping-{_barriers}", "1")
+    any_stopping = torch.tensor([int(stopping)])
     try:
-        dist.barrier()
+        dist.all_reduce(any_stopping, op=dist.ReduceOp.MAX)
     except RuntimeError as error:
         raise _who_is_missing(_barriers, "Timed out" in str(error)) from error
-    return bool(_store.check([f"stopping-{_barriers}"]))
+    return bool(any_stopping)
 
 
 def _who_is_missing(barrier: int, timed_out: bool) -> UserError:

@@ -7,7 +7,6 @@ Rank 0 makes the plan and finds what is missing; rank r edits `missing[r::world_
 appends them to shards and index. Started again, it does what is still missing. It judges nothing.
 """
 
-import concurrent.futures
 import contextlib
 import functools
 import hashlib
@@ -15,12 +14,13 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from PIL import Image
 
 from editbench import cli, devices, distributed, images, logs, page_cache
+from editbench.behind import HeadStart, ReadSource, read_ahead
 from editbench.checkpoints import Checkpoint
 from editbench.datasets import Dataset, check_instruction, read_source
 from editbench.distributed import Ranks, deal
@@ -44,9 +44,6 @@ LAST_ROUNDS = 3
 """In the last so many rounds the judge's weights are read ahead."""
 
 logger = logging.getLogger("editbench.edit")
-
-
-ReadSource = Callable[[], Image.Image]
 
 
 def main(config: Config) -> int:
@@ -212,17 +209,21 @@ def _edit_all(
     turns = distributed.draw("edits", tasks, ranks) if dynamic and editor else _dealt(mine, rounds)
     writer = session and EditWriter(run_dir, config.edit.shard_size_mib, [task.sample for task in tasks], session)
     on_step = session.step if session else None
-    read = functools.partial(read_sample, open_dataset(config.dataset), config.source)
+    head_start = HeadStart()
+    read = head_start.before(functools.partial(read_sample, open_dataset(config.dataset), config.source))
+    encode = head_start.before(_payload)
     timeout_s = config.distributed.timeout_s
     last = {task.unit for task in tasks[-LAST_ROUNDS * ranks.world_size :]} if ranks.local_rank == 0 else set()
     with Gather(writer.handle if writer else None, timeout_s, session.fail if session else None) as gather:
-        for number, (task, source) in enumerate(_read_ahead(turns, read), start=1):
+        for number, (task, source) in enumerate(read_ahead(turns, read), start=1):
             if task and task.unit in last:
                 page_cache.warm(config.judge)
                 last = set()
             payload = None
             if task and editor and not preemption.requested:
-                payload = functools.partial(_payload, *edit_one(editor, task, source, on_step))
+                edit, image = edit_one(editor, task, source, on_step)
+                head_start.expect(edit.latency_s or 0.0 if number < rounds else 0.0)
+                payload = functools.partial(encode, edit, image)
             if sync_every and number % sync_every == 0:
                 stopping = gather.barrier(preemption.requested)  # the same on all ranks
             else:
@@ -244,21 +245,6 @@ def _dealt(mine: Sequence[EditTask], rounds: int) -> Iterator[EditTask | None]:
     """A rank's share, one task a round; None in a round that has none for it."""
     yield from mine
     yield from [None] * (rounds - len(mine))
-
-
-def _read_ahead(
-    turns: Iterable[EditTask | None], read: Callable[[Sample], Image.Image]
-) -> Iterator[tuple[EditTask | None, ReadSource]]:
-    """Give each task with its source image, which is read and decoded while the task before is at work."""
-    with concurrent.futures.ThreadPoolExecutor(1, "read") as reader:
-        waiting: tuple[EditTask | None, ReadSource] | None = None
-        for task in turns:
-            following = (task, reader.submit(read, task.sample).result if task else _no_source)
-            if waiting:
-                yield waiting
-            waiting = following
-        if waiting:
-            yield waiting
 
 
 def read_sample(dataset: Dataset, limits: SourceConfig, sample: Sample) -> Image.Image:
@@ -295,10 +281,6 @@ def _load(
 
 def _payload(edit: Edit, image: Image.Image | None) -> bytes:
     return distributed.pack(to_dict(edit), images.encode_png(image) if image else b"")
-
-
-def _no_source() -> Image.Image:
-    raise AssertionError("there is no task in this round")
 
 
 def _show_nothing(_done: int, _total: int) -> None:
