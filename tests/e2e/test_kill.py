@@ -23,7 +23,7 @@ from editbench.run_dir import RunDir
 from editbench.shards import read_image, scan
 
 RUNS = 40
-SHORT = 5
+SHORT = 3
 WORLD_SIZES = (1, 2, 3, 6)
 SAMPLES = 18
 BATCH_SIZE = 2

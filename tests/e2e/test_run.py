@@ -97,7 +97,7 @@ def test_270_samples_go_through_all_phases_on_6_processes(tmp_path: Path) -> Non
     assert members == {"png": 270, "json": 270}
 
 
-@pytest.mark.parametrize(("world_size", "sync_every"), [(2, 0), (6, 3)])
+@pytest.mark.parametrize(("world_size", "sync_every"), [pytest.param(2, 0, marks=pytest.mark.slow), (6, 3)])
 def test_neither_processes_nor_synchronization_change_a_picture_or_a_judgment(
     bench: Path, tmp_path: Path, alone: tuple[dict[str, Any], dict[str, Any]], world_size: int, sync_every: int
 ) -> None:
