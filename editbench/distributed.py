@@ -158,12 +158,13 @@ def barrier(stopping: bool = False) -> bool:
     global _barriers
     _barriers += 1
     _store.set(f"at-{dist.get_rank()}", str(_barriers))
-    any_stopping = torch.tensor([int(stopping)])
+    if stopping:
+        _store.set(f"stopping-{_barriers}", "1")
     try:
-        dist.all_reduce(any_stopping, op=dist.ReduceOp.MAX)
+        dist.barrier()
     except RuntimeError as error:
         raise _who_is_missing(_barriers, "Timed out" in str(error)) from error
-    return bool(any_stopping)
+    return bool(_store.check([f"stopping-{_barriers}"]))
 
 
 def _who_is_missing(barrier: int, timed_out: bool) -> UserError:

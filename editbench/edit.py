@@ -222,7 +222,8 @@ def _edit_all(
             payload = None
             if task and editor and not preemption.requested:
                 edit, image = edit_one(editor, task, source, on_step)
-                head_start.expect(edit.latency_s or 0.0 if number < rounds else 0.0)
+                if sync_every and edit.latency_s:  # without barriers ranks come one by one anyway
+                    head_start.expect(edit.latency_s if number < rounds else 0.0)  # behind the last edit comes none
                 payload = functools.partial(encode, edit, image)
             if sync_every and number % sync_every == 0:
                 stopping = gather.barrier(preemption.requested)  # the same on all ranks

@@ -202,6 +202,8 @@ def ask(
         if devices.is_lost(error):
             raise
         if len(requests) == 1:
+            logger.debug("the traceback", exc_info=True)
+            error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold on to the tensors of this try
             return [error]
         cause = logs.printable(f"{type(error).__name__}: {error}")
         logger.warning("a batch of %d failed and is halved: %s", len(requests), cause)

@@ -2,8 +2,8 @@
 
     torchrun --nproc_per_node=6 -m editbench.score run_name=mine judge=qwen3_vl
 
-It judges the samples of the run's plan. Batches of samples of similar length are cut from it, and each replica takes
-the next batch that nobody has, so no reply depends on the number of processes. Replies are read by the grammar of
+It judges the samples of the run's plan. Batches of one category and similar length are cut from it, and each replica
+takes the next batch that nobody has, so no reply depends on the number of processes. Replies are read by the grammar of
 `judges/reply.py`; judgments travel to rank 0, which appends them to `judgments/<judge>.jsonl`. Started again, it does
 what is still missing. It edits nothing.
 """

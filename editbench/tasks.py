@@ -55,7 +55,7 @@ class JudgeTask:
     Attributes:
         sample, edit: What is judged.
         unit: What the judgment will count as.
-        length: About how many tokens the judge reads beside the rubric.
+        length: Estimate of the tokens that the judge reads beside the rubric; for ordering.
         place: Position by length among all samples of the category that have an edited image.
     """
 
@@ -214,17 +214,17 @@ def refuse_lost(run_dir: RunDir, lost: Collection[str]) -> None:
 def cut_batches(tasks: Sequence[JudgeTask], batch_size: int) -> list[list[JudgeTask]]:
     """Cut tasks into batches of one category and similar length: their prompts begin alike, and need little padding.
 
-    Places decide, so a resumed run has the same batches, less what is done. The longest come first, so that what does
-    not fit a device shows at once, and no long batch is left for the end.
+    Places decide, so a resumed run has the same batches, less what is done. Those with the most to read come first, so
+    that what does not fit a device shows soon, and no large batch is left for the end.
     """
     batches: dict[tuple[str, int], list[JudgeTask]] = {}
     for task in sorted(tasks, key=lambda task: task.place):
         batches.setdefault((task.sample.category, task.place // batch_size), []).append(task)
-    return sorted(batches.values(), key=lambda batch: batch[-1].length, reverse=True)
+    return sorted(batches.values(), key=lambda batch: len(batch) * batch[-1].length, reverse=True)
 
 
 def _length(sample: Sample, edit: Edit, with_source: bool) -> int:
-    """About a token for every 32x32 pixels of an image, as Qwen3-VL has it, and one for every 4 characters."""
+    """Estimate tokens: one for every 32x32 pixels of an image, as in Qwen3-VL, and one for every 4 characters."""
     area = (edit.width or 0) * (edit.height or 0)
     if with_source:
         area += (edit.source_width or 0) * (edit.source_height or 0)

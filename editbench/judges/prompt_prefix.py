@@ -4,7 +4,6 @@ The samples of a category begin with the same rubric. Its keys and values depend
 kept, and every batch starts from them. Imports torch and transformers: to be imported where a model is loaded.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,14 +14,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 KEPT = 8
-"""Prefixes that are kept; the one that was used longest ago goes first. 700 tokens of an 8B model take 0.1 GB."""
+"""Prefixes that are kept, the first ones: 700 tokens of an 8B model take 0.1 GB. Others are computed for each batch."""
 
 ATTENTION = "sdpa_behind_prefix"
 """Name of `attend` and `mask_where_needed` in transformers' registries."""
 
 
 class PromptPrefixes:
-    """Keys and values of the prefixes that were used last.
+    """Keys and values of prefixes.
 
     Args:
         model: A transformers model with `model` as the part below its head, whose layers all attend to all tokens. Its
@@ -32,25 +31,53 @@ class PromptPrefixes:
     def __init__(self, model: Any) -> None:
         model.set_attn_implementation({"text_config": ATTENTION})
         self._model = model
-        self._kept: OrderedDict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = OrderedDict()
+        self._kept: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
-    def cache(self, tokens: torch.Tensor, batch_size: int, capacity: int) -> Cache:
+    def cache(self, tokens: torch.Tensor, batch_size: int, capacity: int | None = None) -> Cache:
         """Give a cache that holds the prefix in every row; what is added to it changes nothing here.
 
         Args:
             tokens: The prefix, (P,) int64 on the model's device, P >= 1.
             batch_size: Rows of the cache.
-            capacity: Tokens that a row has room for, the prefix included.
+            capacity: Tokens that a row has room for, the prefix included; None: for a single pass, of which nothing
+                is kept.
         """
+        layers = self._layers(tokens)
+        if capacity is None:
+            return Cache([PrefixLayer(keys, values, batch_size) for keys, values in layers])
+        return Cache([FilledLayer(keys, values, batch_size, capacity) for keys, values in layers])
+
+    def _layers(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of each layer, (1, heads, P, head size)."""
         key = tuple(tokens.tolist())
-        if key not in self._kept:
-            with torch.inference_mode():
-                filled = self._model.model(input_ids=tokens[None], use_cache=True).past_key_values
-            self._kept[key] = [(layer.keys, layer.values) for layer in filled.layers]
-        self._kept.move_to_end(key)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return Cache([FilledLayer(keys, values, batch_size, capacity) for keys, values in self._kept[key]])
+        if key in self._kept:
+            return self._kept[key]
+        with torch.inference_mode():
+            filled = self._model.model(input_ids=tokens[None], use_cache=True).past_key_values
+        layers = [(layer.keys, layer.values) for layer in filled.layers]
+        if len(self._kept) < KEPT:
+            self._kept[key] = layers
+        return layers
+
+
+class PrefixLayer(DynamicLayer):
+    """A layer's keys and values of the prefix, for a single pass: what comes behind is attended to and not kept.
+
+    Args:
+        keys, values: Of the prefix, (1, heads, P, head size).
+        batch_size: As in `PromptPrefixes.cache`.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, batch_size: int) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = (prefix.expand(batch_size, -1, -1, -1) for prefix in (keys, values))
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the prefix with (B, heads, L, head size) of each behind it."""
+        return torch.cat([self.keys, key_states], dim=2), torch.cat([self.values, value_states], dim=2)
 
 
 class FilledLayer(DynamicLayer):
@@ -116,8 +143,9 @@ def mask_where_needed(
     Behind a longer one a mask is the lesser evil: with it every query computes scores for all keys, L * (P + L) of
     them, without it half of (P + L)^2. Arguments as in transformers' `sdpa_mask`.
     """
+    causal = kwargs.get("allow_is_causal_skip", True) and kwargs.get("local_size") is None
     padded = attention_mask is not None and not bool(attention_mask.all())
-    if not padded and (q_length == 1 or kv_length <= 2 * q_length):
+    if causal and not padded and (q_length == 1 or kv_length <= 2 * q_length):
         return None
     mask: torch.Tensor | None = sdpa_mask(
         *args, q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, **kwargs

@@ -14,14 +14,16 @@ from editbench.special_tokens import as_plain_text
 
 DTYPES = ("bfloat16", "float16", "float32")
 
+GREEDY = {"do_sample": False, "num_beams": 1, "use_cache": True, "cache_implementation": None}
+"""Arguments of generate that a checkpoint's generation_config.json would otherwise decide."""
+
 
 @dataclass(frozen=True)
 class Prepared:
     """A batch as tensors on the CPU.
 
     Attributes:
-        inputs: What the processor gave, by the model's argument names; for labels also the `position_ids` of what
-            follows the prefix.
+        inputs: What the processor gave, by the model's argument names, and the `position_ids`.
         prefix: Number of tokens that all rows begin with.
     """
 
@@ -106,24 +108,29 @@ class Qwen3VLJudge:
             )
         )
         prefix = prefix_length(inputs, self._model.config.image_token_id)
-        if begun:
-            rest = {name: inputs[name][:, prefix:] for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
-            positions, _ = self._model.model.get_rope_index(**rest, image_grid_thw=inputs.get("image_grid_thw"))
-            inputs["position_ids"] = positions + prefix  # (3, B, L - P)
-        else:
+        if not begun:
             inputs = pad_behind_prefix(inputs, prefix)
+        rows = {name: inputs[name] for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
+        positions, _ = self._model.model.get_rope_index(**rows, image_grid_thw=inputs.get("image_grid_thw"))
+        inputs["position_ids"] = positions  # (3, B, L); generate of transformers before 5.23 mistakes them
         return Prepared(inputs, prefix)
 
     def reply(self, prepared: Prepared) -> list[str]:
         """Generate greedily for the whole batch; a reply that reached `max_new_tokens` ends with `CUT_OFF`."""
         import torch
 
-        inputs, cache = self._on_device(prepared, self._max_new_tokens)
+        inputs = self._on_device(prepared)
+        rows, length = inputs["input_ids"].shape
         with torch.inference_mode():
             tokens = self._model.generate(
-                **inputs, past_key_values=cache, max_new_tokens=self._max_new_tokens, do_sample=False
+                **inputs,
+                past_key_values=self._prefixes.cache(
+                    inputs["input_ids"][0, : prepared.prefix], rows, length + self._max_new_tokens
+                ),
+                max_new_tokens=self._max_new_tokens,
+                **GREEDY,
             )
-        new = tokens[:, inputs["input_ids"].shape[1] :]  # (B, new tokens) int64
+        new = tokens[:, length:]  # (B, new tokens) int64
         ends = torch.tensor(self._ends, device=new.device)
         complete = torch.isin(new, ends).any(dim=1).tolist()
         replies = self._processor.batch_decode(new, skip_special_tokens=True)
@@ -152,13 +159,14 @@ class Qwen3VLJudge:
         if not all(label in self._label_tokens for label in labels):
             self.check_labels(labels)
         columns = [self._label_tokens[label] for label in labels]
-        inputs, cache = self._on_device(prepared)
-        lasts = (inputs["attention_mask"].sum(dim=1) - prepared.prefix - 1).tolist()
+        inputs = self._on_device(prepared)
+        ids, prefix = inputs["input_ids"], prepared.prefix
+        lasts = (inputs["attention_mask"].sum(dim=1) - prefix - 1).tolist()
         with torch.inference_mode():
             hidden = self._model.model(
-                input_ids=inputs["input_ids"][:, prepared.prefix :],
-                position_ids=inputs["position_ids"],
-                past_key_values=cache,
+                input_ids=ids[:, prefix:],
+                position_ids=inputs["position_ids"][..., prefix:],
+                past_key_values=self._prefixes.cache(ids[0, :prefix], len(ids)),
                 **{name: inputs[name] for name in ("pixel_values", "image_grid_thw") if name in inputs},
             ).last_hidden_state  # (B, L - P, H)
             last = torch.stack([row[last] for row, last in zip(hidden, lasts, strict=True)])  # (B, H)
@@ -169,12 +177,9 @@ class Qwen3VLJudge:
         tokens: list[int] = self._processor.tokenizer.encode(text, add_special_tokens=False)
         return tokens
 
-    def _on_device(self, prepared: Prepared, new_tokens: int = 0) -> tuple[dict[str, Any], Any]:
-        """Copies, so that what was prepared holds no memory of the device when a batch fails; and the filled cache."""
-        inputs = {name: tensor.to(self._model.device) for name, tensor in prepared.inputs.items()}
-        rows, length = inputs["input_ids"].shape
-        prefix = inputs["input_ids"][0, : prepared.prefix]
-        return inputs, self._prefixes.cache(prefix, rows, length + new_tokens)
+    def _on_device(self, prepared: Prepared) -> dict[str, Any]:
+        """Copies, so that what was prepared holds no memory of the device when a batch fails."""
+        return {name: tensor.to(self._model.device) for name, tensor in prepared.inputs.items()}
 
     def _plain(self, text: str) -> str:
         return as_plain_text(text, self._processor.tokenizer)

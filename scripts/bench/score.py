@@ -105,7 +105,7 @@ def _rows(kind: str, seconds: dict[str, list[float]]) -> list[Row]:
                 f"{words}: the same, batches of {size}",
                 "the same passes, the rubric read once per category, on prepared inputs",
                 ratios(expected, seconds[f"probabilities {size}"]),
-                None,
+                at_most(1.15),
                 "x",
                 f"{listed[f'expected {size}']} a sample against {listed[f'probabilities {size}']}; preparing alone "
                 f"takes {listed[f'prepare {size}']}",

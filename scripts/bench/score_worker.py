@@ -112,6 +112,7 @@ class Bench:
         return (time.perf_counter() - began) / len(self._tasks["expected"])
 
     def _probabilities(self, prepared: list[Any]) -> float:
+        self._judge._prefixes = PromptPrefixes(self._judge._model)  # a run begins with none
         labels = list(self._configs["expected"].judge.labels)
         began = time.perf_counter()
         for batch in prepared:

@@ -122,6 +122,7 @@ def everything(folder: Path) -> dict[str, object]:
         "gathered": distributed.all_gather({"rank": RANKS.rank, "text": "é" * 1000 * RANKS.rank}),
         "node_first": first_of_the_node(folder),
         "loading": {limit: never_at_once(limit) for limit in (1, 2, 3)},
+        "stopping": [distributed.barrier(RANKS.rank == one) for one in (-1, RANKS.world_size - 1, -1, 0)],
     }
 
 

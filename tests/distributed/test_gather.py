@@ -54,6 +54,10 @@ def test_the_first_rank_of_a_node_works_before_the_others(seen: list[dict[str, A
     assert [rank["node_first"] for rank in seen] == ["filled by 0", *others]
 
 
+def test_all_leave_a_barrier_knowing_whether_any_rank_wants_to_stop(seen: list[dict[str, Any]]) -> None:
+    assert [rank["stopping"] for rank in seen] == [[False, True, False, True]] * len(seen)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_never_more_ranks_load_at_once_than_the_limit(seen: list[dict[str, Any]], limit: int) -> None:
     inside = [rank["loading"][str(limit)]["inside"] for rank in seen]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from editbench.editors.diffusers_pipeline import DiffusersEditor, pass_mm_token_
 from editbench.errors import InvalidOutputError, UserError
 from editbench.judges import CUT_OFF, Request
 from editbench.judges.labels import read_labels
+from editbench.judges.prompt_prefix import ATTENTION
 from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply import parse_score
 from editbench.run_dir import RunDir
@@ -158,6 +160,24 @@ def test_what_prompts_share_is_read_once_and_changes_no_answer(
     other = [dataclasses.replace(request, system="You judge severely.") for request in begun[:2]]
     judge.label_probabilities(judge.prepare(other), DIGITS)
     assert len(read) == 4
+    assert judge._model.config.text_config._attn_implementation == ATTENTION
+
+
+@pytest.mark.parametrize(
+    "settings", [{"use_cache": False}, {"cache_implementation": "static"}, {"num_beams": 2}, {"do_sample": True}]
+)
+def test_a_checkpoints_settings_for_generating_change_no_reply(
+    tiny_checkpoints: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    shutil.copytree(tiny_checkpoints / "qwen3_vl", tmp_path / "judge")
+    config = tmp_path / "judge" / "generation_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | settings))
+    plain, other = (
+        Qwen3VLJudge(["cpu"], str(folder), dtype="float32", max_new_tokens=12)
+        for folder in (tiny_checkpoints / "qwen3_vl", tmp_path / "judge")
+    )
+    requests = make_requests(3)
+    assert other.reply(other.prepare(requests)) == plain.reply(plain.prepare(requests))
 
 
 def refuse_to_generate(*_: Any, **__: Any) -> None:

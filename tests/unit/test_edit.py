@@ -4,9 +4,11 @@ import functools
 import hashlib
 import json
 import tarfile
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from benchmark_file import make_picture, write_benchmark
 from PIL import Image
 from running import run_python
 
+from editbench import behind
 from editbench import config as configuration
 from editbench import edit as phase
 from editbench.checkpoints import Checkpoint
@@ -412,3 +415,21 @@ def test_an_editor_may_use_its_memory_again(run: Run) -> None:
     _, image = edit_task(run, Reusing("cpu"), task)
     reused.putpixel((0, 0), (1, 2, 3))
     assert image.getpixel((0, 0)) == (task.seed % 255, 0, 0)
+
+
+@pytest.mark.parametrize("sync_every", [1, 0])
+def test_behind_a_barrier_encoding_and_reading_let_the_next_edit_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync_every: int
+) -> None:
+    waited: dict[int, list[float]] = {}
+
+    def record(seconds: float) -> None:
+        waited.setdefault(threading.get_ident(), []).append(seconds)
+
+    monkeypatch.setattr(behind, "time", SimpleNamespace(sleep=record))
+    write_benchmark(tmp_path / "bench.json", ["physical"] * 5)
+    overrides = [f"dataset.path={tmp_path / 'bench.json'}", f"run_dir={tmp_path / 'run'}", "editor=fake", "judge=fake"]
+    config = configuration.load([*overrides, "editor.latency_s=0.02", f"edit.sync_every={sync_every}"])
+    assert phase.main(config) == 0
+    assert [len(times) for times in waited.values()] == [5, 5]  # the thread that reads, and the one that encodes
+    assert [max(times) > 0 for times in waited.values()] == [bool(sync_every)] * 2

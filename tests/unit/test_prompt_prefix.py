@@ -91,13 +91,24 @@ def test_a_prefix_is_computed_once_and_no_batch_changes_it() -> None:
     assert model.asked == [[5, 6]]
 
 
-def test_the_prefix_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_prefixes_are_kept_the_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt_prefix, "KEPT", 2)
     model = OneLayer()
     prefixes = PromptPrefixes(model)
-    for token in (1, 2, 1, 3, 1, 2):
-        prefixes.cache(torch.tensor([token]), 1, 2)
-    assert model.asked == [[1], [2], [3], [2]]
+    for token in (1, 2, 1, 3, 1, 2, 3):
+        (layer,) = prefixes.cache(torch.tensor([token]), 1, 2).layers
+        assert layer.keys.tolist() == [[[[token]]]]
+    assert model.asked == [[1], [2], [3], [3]]
+
+
+def test_for_a_single_pass_nothing_behind_the_prefix_is_kept() -> None:
+    (layer,) = PromptPrefixes(OneLayer()).cache(torch.tensor([5, 6]), 2).layers
+    added = torch.rand(2, 1, 3, 1)
+    for _ in range(2):
+        assert layer.get_seq_length() == 2 and layer.get_mask_sizes(3) == (5, 0)
+        keys, values = layer.update(added, -added)
+        assert keys[:, :, :2].flatten().tolist() == [5, 6, 5, 6] and torch.equal(keys[:, :, 2:], added)
+        assert values[:, :, :2].flatten().tolist() == [-5, -6, -5, -6] and torch.equal(values[:, :, 2:], -added)
 
 
 @pytest.mark.parametrize(("cached", "queries"), [(0, 5), (3, 5), (3, 1), (7, 2)])
@@ -124,3 +135,4 @@ def test_a_mask_is_made_where_rows_are_padded_or_the_prefix_is_longer_than_the_r
     longer = {"batch_size": 1, "q_length": 2, "kv_length": 5, "q_offset": 3}
     assert mask_where_needed(**longer)[0, 0].int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
     assert mask_where_needed(batch_size=1, q_length=1, kv_length=5, q_offset=4) is None
+    assert mask_where_needed(**sizes, allow_is_causal_skip=False) is not None

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,15 +44,15 @@ def edited_picture(index: int) -> Image.Image:
 class Run:
     """A run of eight samples whose edits are there, on the fakes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, categories: Sequence[str] = CATEGORIES) -> None:
         self.folder = folder
-        write_benchmark(folder / "bench.json", CATEGORIES)
+        write_benchmark(folder / "bench.json", categories)
         config = self.load()
         self.run_dir = RunDir(config.run_dir)
         self.run_dir.create()
         self.run_dir.write_config(config.resolved, config.judge.name)
         self.plan: Plan = ensure_plan(config, self.run_dir)
-        self.edit(range(len(CATEGORIES)))
+        self.edit(range(len(categories)))
 
     def load(self, *overrides: str) -> Config:
         fixed = [f"dataset.path={self.folder / 'bench.json'}", f"run_dir={self.folder / 'run'}"]
@@ -68,7 +69,7 @@ class Run:
             sha256 = hashlib.sha256(png).hexdigest()
             shard, offset = shards.append(sample.key, png, b"{}")
             placed = {"shard": shard, "offset": offset, "length": len(png), "sha256": sha256}
-            size = {"width": picture.width, "height": picture.height}
+            size = {"width": picture.width, "height": picture.height, "source_width": 640, "source_height": 480}
             index.append(
                 Edit(sample.sample_id, sample.category, "edited", "unit", sample_input(sample), 0, **size, **placed)
             )
@@ -166,6 +167,29 @@ def test_a_batch_is_halved_and_never_asked_again_as_it_was() -> None:
     ask(make_requests(8), judge)
     asked = [[request.index for request in batch] for batch in judge.batches]
     assert asked == [[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [4], [5], [6, 7]]
+
+
+def test_what_failed_holds_no_memory_of_the_try_while_the_rest_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging.logger, "disabled", True)  # pytest keeps what is logged, and with it the tracebacks
+
+    class Tensors:
+        pass
+
+    tries: list[weakref.ref[Tensors]] = []
+    alive: list[int] = []
+
+    class Fails(Scripted):
+        def reply(self, prepared: Any) -> list[str]:
+            alive.append(sum(tried() is not None for tried in tries))
+            tensors = Tensors()
+            tries.append(weakref.ref(tensors))
+            try:
+                raise MemoryError("no room")
+            except MemoryError as error:
+                raise RuntimeError("the batch failed") from error
+
+    assert all(isinstance(answer, RuntimeError) for answer in ask(make_requests(4), Fails()))
+    assert alive == [0] * 7
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 16])
@@ -541,7 +565,7 @@ def test_a_judgments_unit_changes_with_the_image(run: Run) -> None:
     assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a.unit != b.unit] == [4]
 
 
-def test_batches_hold_one_category_and_similar_lengths_the_longest_first(run: Run) -> None:
+def test_batches_hold_one_category_and_similar_lengths_the_largest_first(run: Run) -> None:
     tasks, _ = run.find()
     assert [task.sample.index for task in tasks] == list(range(8))  # tasks stand in plan order
     for task in tasks:
@@ -551,22 +575,31 @@ def test_batches_hold_one_category_and_similar_lengths_the_longest_first(run: Ru
     assert sorted(task.sample.index for batch in batches for task in batch) == list(range(8))
     assert [len({task.sample.category for task in batch}) for batch in batches] == [1] * len(batches)
     assert len(batches) == sum(-(-count // 2) for count in Counter(task.sample.category for task in tasks).values())
-    longest = [max(task.length for task in batch) for batch in batches]
-    assert longest == sorted(longest, reverse=True) and len(set(longest)) > 2
+    sizes = [len(batch) * max(task.length for task in batch) for batch in batches]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) > 2
     for category in {task.sample.category for task in tasks}:
         ordered = sorted((task for task in tasks if task.sample.category == category), key=lambda task: task.place)
         assert [task.place for task in ordered] == list(range(len(ordered)))
         assert [task.length for task in ordered] == sorted(task.length for task in ordered)
 
 
-def test_a_resumed_run_has_the_same_batches_less_what_is_done(run: Run) -> None:
-    def batches() -> set[frozenset[int]]:
-        return {frozenset(task.sample.index for task in batch) for batch in cut_batches(run.find()[0], 2)}
+def test_a_resumed_run_has_the_same_batches_less_what_is_done(tmp_path: Path) -> None:
+    run = Run(tmp_path, ["physical"] * 7 + ["causal"] * 2)
 
-    tasks, before = run.find()[0], batches()
-    done = {tasks[0].sample.index, tasks[4].sample.index}
-    run.record([tasks[0], tasks[4]])
-    assert batches() == {batch - done for batch in before if batch - done}
+    def batches() -> list[list[int]]:
+        return [[task.sample.index for task in batch] for batch in cut_batches(run.find()[0], 3)]
+
+    before = batches()
+    assert sorted(map(len, before)) == [1, 2, 3, 3]
+    done = {min(batch) for batch in before if len(batch) == 3}
+    run.record([task for task in run.find()[0] if task.sample.index in done])
+    after = batches()
+    assert len(done) == 2 and sorted(after) == sorted([i for i in batch if i not in done] for batch in before)
+
+
+def test_the_source_counts_as_length_where_the_judge_sees_it(run: Run) -> None:
+    alone, both = (run.find(f"judge.compare_with_original={flag}")[0] for flag in ("false", "true"))
+    assert [other.length - one.length for one, other in zip(alone, both, strict=True)] == [640 * 480 / 1024] * 8
 
 
 def test_the_writer_appends_a_whole_line_per_judgment_and_status_counts_them(run: Run) -> None:
