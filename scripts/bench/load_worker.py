@@ -2,19 +2,17 @@
 
 import json
 import sys
-import threading
 import time
 from pathlib import Path
 
 import torch
 
-from bench.running import CHECKOUT, memory_kib
+from bench.running import CHECKOUT, Watch, memory_kib
 from editbench import config, distributed
 from editbench.distributed import Ranks
 from editbench.plan import construct, copied_bytes, find_checkpoint
 
 DIM, HEADS = 1024, 8
-SAMPLE_EVERY_S = 0.01
 
 
 def build(folder: Path, layers: int, encoder_layers: int) -> None:
@@ -75,22 +73,17 @@ def load(folder: Path, result: Path) -> None:
             result.write_text(json.dumps({"load_s": load_s, "read_s": read_s, **facts}))
 
 
-class PrivatePeak:
+class PrivatePeak(Watch):
     """The most anonymous memory this process had beyond what it had at first, sampled every 10 ms."""
 
-    def __enter__(self) -> "PrivatePeak":
-        self.bytes, self._before, self._ended = 0, self._now(), threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
+    every_s = 0.01
 
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
+    def __init__(self) -> None:
+        self.bytes, self._before = 0, self._now()
 
-    def _watch(self) -> None:
-        while not self._ended.wait(SAMPLE_EVERY_S):
-            self.bytes = max(self.bytes, self._now() - self._before)
+    def look(self) -> None:
+        """Take what it has now."""
+        self.bytes = max(self.bytes, self._now() - self._before)
 
     def _now(self) -> int:
         return memory_kib("self", "status")["RssAnon"] * 1024

@@ -10,13 +10,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONF_DIR = Path(__file__).parent / "conf"
-SAMPLE_EVERY_S = 0.05
 LINES_SHOWN = 4
 
 _ERROR = re.compile(r"(\[rank\d+\]: )?(error: |[\w.]*(Error|Exception)\b)")
@@ -118,21 +117,14 @@ def environment() -> dict[str, str]:
     return kept | ours
 
 
-class PeakMemory:
-    """Watches a command's memory: its own, or under torchrun that of the worker with rank 0.
+class Watch:
+    """Calls `look` every `every_s` seconds in a thread, while it is entered."""
 
-    The kernel keeps the peak (VmHWM), so looking every 50 ms misses only what is new in a process's last 50 ms. For
-    what is not of files (RssAnon) it keeps none, so short peaks of that are missed.
-    """
+    every_s: float
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._rank_0: int | None = None
+    def __enter__(self) -> Self:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.peak_bytes = self.own_bytes = 0
-
-    def __enter__(self) -> "PeakMemory":
         self._thread.start()
         return self
 
@@ -141,13 +133,36 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ended.wait(SAMPLE_EVERY_S):
-            with contextlib.suppress(psutil.Error, OSError):
-                if self._rank_0 is None and (found := _find_rank_0(self._pid)):
-                    self._rank_0, self.peak_bytes, self.own_bytes = found, 0, 0
-                sizes = memory_kib(self._rank_0 or self._pid, "status")
-                self.peak_bytes = max(self.peak_bytes, sizes.get("VmHWM", 0) * 1024)
-                self.own_bytes = max(self.own_bytes, sizes.get("RssAnon", 0) * 1024)
+        while not self._ended.wait(self.every_s):
+            self.look()
+
+    def look(self) -> None:
+        """Measure once."""
+        raise NotImplementedError
+
+
+class PeakMemory(Watch):
+    """Watches a command's memory: its own, or under torchrun that of the worker with rank 0.
+
+    The kernel keeps the peak (VmHWM), so looking every 50 ms misses only what is new in a process's last 50 ms. For
+    what is not of files (RssAnon) it keeps none, so short peaks of that are missed.
+    """
+
+    every_s = 0.05
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._rank_0: int | None = None
+        self.peak_bytes = self.own_bytes = 0
+
+    def look(self) -> None:
+        """Take the peaks so far; a process that has just ended has none."""
+        with contextlib.suppress(psutil.Error, OSError):
+            if self._rank_0 is None and (found := _find_rank_0(self._pid)):
+                self._rank_0, self.peak_bytes, self.own_bytes = found, 0, 0
+            sizes = memory_kib(self._rank_0 or self._pid, "status")
+            self.peak_bytes = max(self.peak_bytes, sizes.get("VmHWM", 0) * 1024)
+            self.own_bytes = max(self.own_bytes, sizes.get("RssAnon", 0) * 1024)
 
 
 def memory_kib(pid: int | str, file: str) -> dict[str, int]:

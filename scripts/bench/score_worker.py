@@ -91,7 +91,7 @@ class Bench:
         return [sum(lengths) / len(lengths), sum(theirs) / len(theirs)]
 
     def _judge_all(self, mode: str, size: int) -> float:
-        self._judge._prefixes = PromptPrefixes(self._judge._model)  # a run begins with none
+        self._forget_prefixes()
         tasks = self._tasks[mode]
         batches = cut_batches(tasks, size)
         began = time.perf_counter()
@@ -101,6 +101,10 @@ class Bench:
         assert not failed, failed[0]
         assert sum(map(len, done)) == len(tasks)
         return seconds / len(tasks)
+
+    def _forget_prefixes(self) -> None:
+        """As in a run that begins."""
+        self._judge._prefixes = PromptPrefixes(self._judge._model)
 
     def _forward(self, prepared: list[Any]) -> float:
         names = ("input_ids", "mm_token_type_ids", "pixel_values", "image_grid_thw")
@@ -112,7 +116,7 @@ class Bench:
         return (time.perf_counter() - began) / len(self._tasks["expected"])
 
     def _probabilities(self, prepared: list[Any]) -> float:
-        self._judge._prefixes = PromptPrefixes(self._judge._model)  # a run begins with none
+        self._forget_prefixes()
         labels = list(self._configs["expected"].judge.labels)
         began = time.perf_counter()
         for batch in prepared:

@@ -128,9 +128,7 @@ def whole_prompt(judge: Qwen3VLJudge, request: Request) -> dict[str, torch.Tenso
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", JUDGES)
-def test_what_prompts_share_is_read_once_and_changes_no_answer(
-    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_what_prompts_share_is_read_once_and_changes_no_answer(tiny_checkpoints: Path, name: str) -> None:
     torch.set_num_threads(1)
     judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / name), dtype="float32", max_new_tokens=24)
     asked = [dataclasses.replace(request, followups=()) for request in make_requests(6)]
