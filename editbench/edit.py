@@ -19,29 +19,31 @@ from typing import Any
 
 from PIL import Image
 
-from editbench import cli, devices, distributed, images, logs, page_cache
-from editbench.behind import HeadStart, ReadSource, read_ahead
-from editbench.checkpoints import Checkpoint
-from editbench.datasets import Dataset, check_instruction, read_source
-from editbench.distributed import Ranks, deal
-from editbench.editors import Editor
+from editbench import cli, images, logs
+from editbench.components.checkpoint import Checkpoint
+from editbench.components.load import construct, copied_bytes, find_checkpoint, open_dataset
+from editbench.config.schema import Config, SourceConfig
+from editbench.datasets.base import Dataset, check_instruction, read_source
+from editbench.datasets.sources import HeadStart, ReadSource, read_ahead
+from editbench.distributed import devices
+from editbench.distributed import group as distributed
+from editbench.distributed.gather import Gather
+from editbench.distributed.group import Ranks, deal
+from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preemption
+from editbench.editors.base import Editor
 from editbench.errors import InvalidOutputError
-from editbench.files import JsonLines
-from editbench.gather import Gather
-from editbench.identity import sample_input
-from editbench.plan import construct, copied_bytes, ensure_plan, find_checkpoint, open_dataset, show_dry_run
-from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
-from editbench.records import Edit, Sample, to_dict
+from editbench.plan import ensure_plan, show_dry_run
 from editbench.redaction import hide
-from editbench.run_dir import RunDir, take_up_stored
-from editbench.sealed_json import seal
-from editbench.session import Session, check_failures, component_facts
-from editbench.settings import Config, SourceConfig
-from editbench.shards import ShardWriter
-from editbench.tasks import EditTask, edit_task, find_edit_tasks, withdraw_edits
-
-LAST_ROUNDS = 3
-"""In the last so many rounds the judge's weights are read ahead."""
+from editbench.run.folder import RunDir
+from editbench.run.identity import sample_input
+from editbench.run.lines import JsonLines
+from editbench.run.records import Edit, Sample, to_dict
+from editbench.run.recovery import take_up_stored
+from editbench.run.sealed_json import seal
+from editbench.run.session import Session, check_failures, component_facts
+from editbench.run.shards import ShardWriter
+from editbench.todo import EditTask, edit_task, find_edit_tasks, withdraw_edits
+from editbench.views.console import assignment_table, plan_table
 
 logger = logging.getLogger("editbench.edit")
 
@@ -140,7 +142,7 @@ class EditWriter:
 def _dry_run(config: Config, ranks: Ranks, run_dir: RunDir) -> None:
     plan = ensure_plan(config, run_dir)
     tasks, kept = find_edit_tasks(config, run_dir, plan, find_checkpoint(config.editor, download=False))
-    logs.console().print(logs.plan_table(plan))
+    logs.console().print(plan_table(plan))
     _show_shares(config, ranks, tasks)
     show_dry_run(config, config.editor, "edit", len(kept))
 
@@ -149,7 +151,7 @@ def _show_shares(config: Config, ranks: Ranks, tasks: Sequence[EditTask]) -> Non
     """Show which rank edits what, as far as that is known before."""
     if config.edit.schedule == "strided":
         shares = deal([task.sample for task in tasks], ranks.world_size)
-        logs.console().print(logs.assignment_table(shares, "to edit"))
+        logs.console().print(assignment_table(shares, "to edit"))
     else:
         logs.console().print(f"{len(tasks)} samples to edit, which {ranks.world_size} ranks draw")
 
@@ -213,12 +215,8 @@ def _edit_all(
     read = head_start.before(functools.partial(read_sample, open_dataset(config.dataset), config.source))
     encode = head_start.before(_payload)
     timeout_s = config.distributed.timeout_s
-    last = {task.unit for task in tasks[-LAST_ROUNDS * ranks.world_size :]} if ranks.local_rank == 0 else set()
     with Gather(writer.handle if writer else None, timeout_s, session.fail if session else None) as gather:
         for number, (task, source) in enumerate(read_ahead(turns, read), start=1):
-            if task and task.unit in last:
-                page_cache.warm(config.judge)
-                last = set()
             payload = None
             if task and editor and not preemption.requested:
                 edit, image = edit_one(editor, task, source, on_step)

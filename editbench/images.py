@@ -8,8 +8,8 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
+from editbench.config.schema import SourceConfig
 from editbench.errors import InvalidOutputError
-from editbench.settings import SourceConfig
 
 Image.init()  # registers all formats: Pillow fails on a wanted format that is not registered, whatever the file is
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before anything is decoded

@@ -4,19 +4,12 @@ Rank 0 speaks at INFO, the other ranks from WARNING; every rank has a file of it
 """
 
 import logging
-import time
-from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from editbench.records import Sample
 from editbench.redaction import hide
-from editbench.run_dir import Plan
 
 PLAIN_LINE_EVERY_S = 30.0
 MAX_ROWS = 40
@@ -62,30 +55,6 @@ def adopt(*libraries: str) -> None:
         library.propagate = True
 
 
-def plan_table(plan: Plan) -> Table:
-    """Samples per category."""
-    table = Table(title=f"{len(plan.samples)} samples planned" + f", {len(plan.skipped)} skipped" * bool(plan.skipped))
-    table.add_column("category")
-    table.add_column("samples", justify="right")
-    for category, count in sorted(Counter(sample.category for sample in plan.samples).items()):
-        table.add_row(escape(category), str(count))
-    return table
-
-
-def assignment_table(shares: list[list[Sample]], what: str) -> Table:
-    """Which rank does which samples."""
-    table = Table(title=f"{what}: {sum(map(len, shares))} samples on {len(shares)} ranks", expand=True)
-    table.add_column("rank", justify="right")
-    table.add_column("samples", justify="right")
-    table.add_column("which", overflow="ellipsis", no_wrap=True, ratio=1)
-    for rank, share in enumerate(shares[:MAX_ROWS]):
-        shown = ", ".join(sample.sample_id for sample in share[:6]) + (", …" if len(share) > 6 else "")
-        table.add_row(str(rank), str(len(share)), escape(printable(shown)))
-    if len(shares) > MAX_ROWS:
-        table.add_row("…", "", f"and {len(shares) - MAX_ROWS} ranks more")
-    return table
-
-
 def printable(text: str, kept: str = "") -> str:
     """Replace control characters but those kept, so that text from files and models cannot act in a terminal."""
     return "".join(
@@ -100,50 +69,3 @@ class PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; further lines are indented."""
         return hide(printable(super().format(record), kept="\n\t")).replace("\n", "\n    ")
-
-
-class ProgressDisplay:
-    """Progress of a phase on rank 0: bars on a terminal, else one plain line every 30 s.
-
-    Args:
-        phase: What is going on, e.g. `edit`.
-        total: Samples in all.
-        done: Samples done before this start.
-    """
-
-    def __init__(self, phase: str, total: int, done: int) -> None:
-        self._phase, self._total = phase, total
-        self._done_before = done
-        self._started = self._last_line = time.monotonic()
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=_console,
-            disable=not _console.is_terminal,
-        )
-        self._all = self._bars.add_task(phase, total=total, completed=done, facts="")
-        self._own = self._bars.add_task("steps of rank 0", total=None, facts="", visible=False)
-        self._bars.start()
-
-    def update(self, done: int, facts: str) -> None:
-        """Show how many samples are done, and what else is known of them."""
-        self._bars.update(self._all, completed=done, facts=facts)
-        now = time.monotonic()
-        if self._bars.disable and now - self._last_line >= PLAIN_LINE_EVERY_S:
-            self._last_line = now
-            new = done - self._done_before
-            left = f"{(now - self._started) / new * (self._total - done):.0f} s left" if new else "time left unknown"
-            logger.info("%s: %d of %d done, %s, %s", self._phase, done, self._total, facts, left)
-
-    def step(self, done: int, total: int) -> None:
-        """Show the denoising steps of rank 0's own image."""
-        self._bars.update(self._own, completed=done, total=total, visible=True)
-
-    def stop(self) -> None:
-        """Leave the bars as they are."""
-        self._bars.stop()

@@ -11,23 +11,21 @@ import dataclasses
 import hashlib
 import json
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from editbench import checkpoints, cli, logs
-from editbench.checkpoints import Checkpoint
-from editbench.components import component_class
-from editbench.datasets import BadRecord, Dataset, Record
+from editbench import cli, logs
+from editbench.components.load import find_checkpoint, open_dataset
+from editbench.config.schema import ComponentConfig, Config
+from editbench.datasets.base import BadRecord, Dataset, Record
 from editbench.errors import UserError
-from editbench.identity import sample_key
-from editbench.records import Sample
 from editbench.redaction import redact
-from editbench.run_dir import Plan, RunDir
-from editbench.settings import ComponentConfig, Config
-from editbench.tasks import find_edit_tasks
+from editbench.run.folder import Plan, RunDir
+from editbench.run.identity import sample_key
+from editbench.run.records import Sample
+from editbench.todo import find_edit_tasks
+from editbench.views.console import plan_table
 
 MAX_SHOWN_PROBLEMS = 20
 
@@ -43,7 +41,7 @@ def main(config: Config) -> None:
         run_dir.lock("plan")
     editor, _ = (find_checkpoint(part, download=not config.dry_run) for part in (config.editor, config.judge))
     plan = ensure_plan(config, run_dir, lambda new: find_edit_tasks(config, run_dir, new, editor))
-    logs.console().print(logs.plan_table(plan))
+    logs.console().print(plan_table(plan))
 
 
 def show_dry_run(config: Config, component: ComponentConfig, phase: str, done: int) -> None:
@@ -93,56 +91,6 @@ def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object]
         run_dir.create()
         run_dir.write_plan(plan)
     return plan
-
-
-def open_dataset(component: ComponentConfig) -> Dataset:
-    """Construct a dataset."""
-    dataset: Dataset = component_class(component, "dataset")(**component.kwargs)
-    return dataset
-
-
-def find_checkpoint(component: ComponentConfig, download: bool) -> Checkpoint | None:
-    """Find the checkpoint that a component's arguments name, with its LoRA if they name one.
-
-    None if they name none, or not all of it is downloaded.
-    """
-    name = component.kwargs.get("checkpoint")
-    if not isinstance(name, str):
-        return None
-    extra = [key for key in ("allow_pickle", "trust_remote_code") if component.kwargs.get(key)]
-    found = checkpoints.find(name, component.kwargs.get("revision"), download, extra)
-    lora = component.kwargs.get("lora")
-    if found is None or not isinstance(lora, dict):
-        return found
-    adapter = checkpoints.find_lora(lora["path"], lora["weight_name"], lora.get("revision"), download)
-    return adapter and dataclasses.replace(found, lora=adapter)
-
-
-def copied_bytes(component: ComponentConfig, checkpoint: Checkpoint | None) -> int:
-    """Host memory that loading a component takes in each process for itself; quantization makes a copy of all."""
-    if checkpoint is None:
-        return 0
-    return checkpoint.copied_bytes(None if component.kwargs.get("quantization") else component.kwargs.get("dtype"))
-
-
-def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | None, **placement: Any) -> Any:
-    """Construct an editor or judge: this is where its model is loaded.
-
-    Args:
-        component: Its class and arguments.
-        group: `editor` or `judge`, for errors.
-        checkpoint: Where the checkpoint that the arguments name lies.
-        **placement: `device` or `devices`.
-    """
-    found: dict[str, Any] = {"checkpoint": str(checkpoint.path)} if checkpoint else {}
-    if checkpoint and checkpoint.lora:
-        place = {"path": str(checkpoint.lora.path.parent), "weight_name": checkpoint.lora.path.name}
-        found["lora"] = component.kwargs["lora"] | place
-    started = time.monotonic()
-    built = component_class(component, group)(**placement, **(component.kwargs | found))
-    logs.adopt("diffusers", "transformers")
-    logger.info("loaded %s %s in %.1f s", group, component.name, time.monotonic() - started)
-    return built
 
 
 def _collect(dataset: Dataset, names: dict[str, str]) -> tuple[list[Sample], list[BadRecord]]:

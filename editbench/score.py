@@ -19,22 +19,25 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from editbench import cli, devices, distributed, logs
-from editbench.checkpoints import Checkpoint
-from editbench.distributed import Ranks
+from editbench import cli, logs
+from editbench.components.checkpoint import Checkpoint
+from editbench.components.load import construct, copied_bytes, find_checkpoint, open_dataset
+from editbench.config.schema import ComponentConfig, Config
+from editbench.distributed import devices
+from editbench.distributed import group as distributed
+from editbench.distributed.gather import Gather
+from editbench.distributed.group import Ranks
+from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preemption
 from editbench.errors import UserError
-from editbench.files import JsonLines
-from editbench.gather import Gather
-from editbench.judges import Judge
-from editbench.judging import BatchJudge, describe_mode
-from editbench.plan import construct, copied_bytes, ensure_plan, find_checkpoint, open_dataset, show_dry_run
-from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
-from editbench.records import Judgment, to_dict
+from editbench.judges.base import Judge
+from editbench.judges.batches import BatchJudge, describe_mode
+from editbench.plan import ensure_plan, show_dry_run
 from editbench.redaction import restore
-from editbench.run_dir import RunDir
-from editbench.session import Session, check_failures, component_facts
-from editbench.settings import ComponentConfig, Config
-from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks, judge_task, refuse_lost, withdraw_judgments
+from editbench.run.folder import RunDir
+from editbench.run.lines import JsonLines
+from editbench.run.records import Judgment, to_dict
+from editbench.run.session import Session, check_failures, component_facts
+from editbench.todo import JudgeTask, cut_batches, find_judge_tasks, judge_task, refuse_lost, withdraw_judgments
 
 logger = logging.getLogger("editbench.score")
 

@@ -16,19 +16,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from editbench import cli, logs
-from editbench import config as configuration
-from editbench.checkpoints import Checkpoint
+from editbench.analysis.outcomes import outcome
+from editbench.components.checkpoint import Checkpoint
+from editbench.components.load import find_checkpoint
+from editbench.config import load as configuration
+from editbench.config.schema import ComponentConfig, Config, JudgeConfig
 from editbench.errors import UserError
-from editbench.files import read_lines
 from editbench.judges.labels import read_labels
 from editbench.judges.reply import parse_score
-from editbench.plan import find_checkpoint
-from editbench.records import Edit, Judgment
-from editbench.report import outcome
-from editbench.run_dir import Plan, RunDir
-from editbench.settings import ComponentConfig, Config, JudgeConfig
-from editbench.shards import read_image, scan
-from editbench.tasks import find_edit_tasks, find_judge_tasks
+from editbench.run.folder import Plan, RunDir
+from editbench.run.lines import read_lines
+from editbench.run.records import Edit, Judgment
+from editbench.run.shards import read_image, scan
+from editbench.todo import find_edit_tasks, find_judge_tasks
 
 MAX_SHOWN = 20
 KINDS = ("missing", "damaged", "stale", "extra")

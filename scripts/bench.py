@@ -31,9 +31,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from editbench.files import write_atomic
-from editbench.run_dir import utc_now
-from editbench.session import git_commit
+from editbench.run.environment import git_commit
+from editbench.run.folder import utc_now
+from editbench.run.lines import write_atomic
 
 PARTS = {"edit": edit.FIGURES, "score": score.FIGURES, "load": load.FIGURES, "scale": scale.FIGURES}
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "pillow", "numpy")

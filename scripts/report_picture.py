@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from editbench.report import build_report, print_report
-from editbench.run_dir import RunDir
+from editbench.run.folder import RunDir
 
 
 def main(run: str, judge: str, target: str) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from editbench.judges import Request
+from editbench.judges.base import Request
 
 
 class FakeJudge:

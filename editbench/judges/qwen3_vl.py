@@ -6,10 +6,10 @@ from typing import Any
 
 from PIL import Image
 
-from editbench.devices import RESERVE_BYTES
+from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
-from editbench.judges import CUT_OFF, Request
-from editbench.rubrics import ANSWER_START
+from editbench.judges.base import CUT_OFF, Request
+from editbench.judges.prompts import ANSWER_START
 from editbench.special_tokens import as_plain_text
 
 DTYPES = ("bfloat16", "float16", "float32")

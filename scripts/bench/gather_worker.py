@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from editbench import distributed
-from editbench.distributed import Ranks
+from editbench.config.schema import DistributedConfig
+from editbench.distributed import group as distributed
+from editbench.distributed.gather import Gather
+from editbench.distributed.group import Ranks
 from editbench.edit import EditWriter
-from editbench.gather import Gather
-from editbench.records import Edit, Sample, to_dict
-from editbench.run_dir import RunDir
-from editbench.settings import DistributedConfig
+from editbench.run.folder import RunDir
+from editbench.run.records import Edit, Sample, to_dict
 
 TIMEOUT_S = 300
 SHARD_SIZE_MIB = 256

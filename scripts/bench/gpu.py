@@ -62,8 +62,8 @@ def real_edits(settings: Settings) -> list[Row]:
     """Seconds per edit of the real editor, against the floor."""
     import torch
 
-    from editbench import config
-    from editbench.plan import construct, find_checkpoint
+    from editbench.components.load import construct, find_checkpoint
+    from editbench.config import load as config
 
     overrides = [override for override in settings.overrides if "=" in override] or list(DEFAULT)
     loaded = config.load([*overrides, "run_name=bench"])

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from bench.running import CHECKOUT, Watch, memory_kib
-from editbench import config, distributed
-from editbench.distributed import Ranks
-from editbench.plan import construct, copied_bytes, find_checkpoint
+from editbench.components.load import construct, copied_bytes, find_checkpoint
+from editbench.config import load as config
+from editbench.distributed import group as distributed
+from editbench.distributed.group import Ranks
 
 DIM, HEADS = 1024, 8
 

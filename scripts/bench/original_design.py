@@ -19,7 +19,7 @@ import torch  # noqa: F401  (not used here, but every such design loads it, and 
 from PIL import Image
 
 from bench.stand_ins import TimedEditor, TimedJudge
-from editbench.judges import Request
+from editbench.judges.base import Request
 
 
 def main(benchmark: str, out: str, devices: int, editor: dict[str, Any], judge_load_s: float) -> None:

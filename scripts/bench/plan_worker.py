@@ -3,9 +3,9 @@
 import sys
 import time
 
-from editbench import config
+from editbench.config import load as config
 from editbench.plan import ensure_plan
-from editbench.run_dir import RunDir
+from editbench.run.folder import RunDir
 
 settings = config.load(sys.argv[3:], sys.argv[2])
 began = time.perf_counter()

@@ -23,15 +23,16 @@ from transformers.decision import DecisionConfig
 
 from bench.measure import alternate
 from bench.running import CHECKOUT
-from editbench import config, images
-from editbench.judges import Request
+from editbench import images
+from editbench.components.load import construct, find_checkpoint
+from editbench.config import load as config
+from editbench.judges.base import Request
+from editbench.judges.batches import BatchJudge
 from editbench.judges.prompt_prefix import PromptPrefixes
-from editbench.judging import BatchJudge
-from editbench.plan import construct, find_checkpoint
-from editbench.rubrics import prompts
-from editbench.run_dir import RunDir
-from editbench.shards import read_image
-from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks
+from editbench.judges.prompts import prompts
+from editbench.run.folder import RunDir
+from editbench.run.shards import read_image
+from editbench.todo import JudgeTask, cut_batches, find_judge_tasks
 
 SIZES = (4, 8)
 PLACEHOLDER = "<the picture>"

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from bench.pictures import make_picture
-from editbench.judges import Request
+from editbench.judges.base import Request
 
 
 class Log:

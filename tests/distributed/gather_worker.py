@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from editbench import distributed
-from editbench.distributed import Ranks
+from editbench.config.schema import DistributedConfig
+from editbench.distributed import group as distributed
+from editbench.distributed.gather import Gather
+from editbench.distributed.group import Ranks
 from editbench.errors import UserError
-from editbench.gather import Gather
-from editbench.settings import DistributedConfig
 
 TIMEOUT_S = 600  # longer than the test waits: what ends must not end by it
 SIZES = [0, 1, 7, 511, 4096, 65_537, 3_000_001]

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from editbench.editors.acceleration import Acceleration
 from editbench.editors.diffusers_pipeline import DiffusersEditor
 from editbench.errors import UserError
-from editbench.run_dir import RunDir
-from editbench.shards import read_image
+from editbench.run.folder import RunDir
+from editbench.run.shards import read_image
 
 PIPELINES = {"qwen_image_edit": "QwenImageEditPipeline", "qwen_image_edit_plus": "QwenImageEditPlusPipeline"}
 STEPS = 5

@@ -19,17 +19,17 @@ from benchmark_file import make_picture, write_benchmark
 from PIL import Image
 from running import Job, Outcome, run_phase, run_python, torchrun
 
-from editbench import config as configuration
+from editbench.components.load import open_dataset
+from editbench.config import load as configuration
+from editbench.config.schema import SourceConfig
 from editbench.edit import edit_one, read_sample
 from editbench.errors import UserError
-from editbench.judges import Request
-from editbench.judging import ask
-from editbench.plan import open_dataset
-from editbench.records import Sample
-from editbench.run_dir import RunDir
-from editbench.settings import SourceConfig
-from editbench.shards import read_image
-from editbench.tasks import EditTask, find_edit_tasks, find_judge_tasks
+from editbench.judges.base import Request
+from editbench.judges.batches import ask
+from editbench.run.folder import RunDir
+from editbench.run.records import Sample
+from editbench.run.shards import read_image
+from editbench.todo import EditTask, find_edit_tasks, find_judge_tasks
 
 SAMPLES = 10
 TIMEOUT_S = 5
@@ -522,7 +522,7 @@ def test_out_of_memory_fails_one_sample_and_halves_a_batch(
     folder: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emptied = []
-    monkeypatch.setattr("editbench.devices.empty_cache", lambda: emptied.append(True))
+    monkeypatch.setattr("editbench.distributed.devices.empty_cache", lambda: emptied.append(True))
     dataset, task = one_task(folder)
     edit, image = edit_one(Raises(error), task, reader(dataset, task))
     assert (edit.state, edit.error_type, edit.error, image) == ("edit_failed", type(error).__name__, str(error), None)

@@ -19,9 +19,9 @@ from benchmark_file import make_picture, make_record, png_bytes
 from PIL import Image
 from running import Outcome, run_phase, run_python
 
-from editbench.identity import sample_key
-from editbench.report_markdown import MAX_FAILED_SHOWN
-from editbench.run_dir import RunDir
+from editbench.run.folder import RunDir
+from editbench.run.identity import sample_key
+from editbench.views.markdown import MAX_FAILED_SHOWN
 
 ESCAPES = "\x1b[2J\x1b]0;title\x07\x9b31m"
 BIDI = "\u202egnp.exe\u2066\u200b"

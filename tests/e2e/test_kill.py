@@ -19,8 +19,8 @@ import pytest
 from benchmark_file import write_benchmark
 from running import Job, run_phase
 
-from editbench.run_dir import RunDir
-from editbench.shards import read_image, scan
+from editbench.run.folder import RunDir
+from editbench.run.shards import read_image, scan
 
 RUNS = 40
 SHORT = 3

@@ -18,13 +18,13 @@ from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLForC
 
 from editbench.editors.diffusers_pipeline import DiffusersEditor, pass_mm_token_type_ids
 from editbench.errors import InvalidOutputError, UserError
-from editbench.judges import CUT_OFF, Request
+from editbench.judges.base import CUT_OFF, Request
 from editbench.judges.labels import read_labels
 from editbench.judges.prompt_prefix import ATTENTION
 from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply import parse_score
-from editbench.run_dir import RunDir
-from editbench.shards import read_image
+from editbench.run.folder import RunDir
+from editbench.run.shards import read_image
 
 PIPELINES = {"QwenImageEditPipeline": "qwen_image_edit", "QwenImageEditPlusPipeline": "qwen_image_edit_plus"}
 JUDGES = ["qwen3_vl", "qwen3_vl_moe", "qwen3_vl_nonsense", "qwen3_vl_moe_nonsense"]

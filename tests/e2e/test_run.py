@@ -14,10 +14,10 @@ from PIL import Image
 from running import run_phase, run_python, torchrun
 
 from editbench.editors.fake import FakeEditor
-from editbench.identity import sample_seed
 from editbench.judges.labels import read_labels
-from editbench.run_dir import RunDir
-from editbench.shards import read_image
+from editbench.run.folder import RunDir
+from editbench.run.identity import sample_seed
+from editbench.run.shards import read_image
 
 FAKES = ["editor=fake", "judge=fake"]
 CHINESE = {"物理": "physical", "环境": "environmental", "社会": "social", "因果": "causal", "指代": "referential"}

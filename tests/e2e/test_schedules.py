@@ -9,9 +9,9 @@ import pytest
 from benchmark_file import write_benchmark
 from running import run_phase
 
-from editbench import distributed
-from editbench.distributed import Ranks
-from editbench.run_dir import RunDir
+from editbench.distributed import group as distributed
+from editbench.distributed.group import Ranks
+from editbench.run.folder import RunDir
 
 SAMPLES = 12
 

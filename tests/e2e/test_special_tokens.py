@@ -9,13 +9,13 @@ import pytest
 import torch
 from benchmark_file import make_picture
 
-from editbench.config import load
+from editbench.config.load import load
 from editbench.editors.diffusers_pipeline import DiffusersEditor
-from editbench.judges import Request
+from editbench.judges.base import Request
+from editbench.judges.prompts import prompts
 from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply import parse_score
-from editbench.records import Sample
-from editbench.rubrics import prompts
+from editbench.run.records import Sample
 from editbench.special_tokens import as_plain_text
 
 PIPELINES = {"QwenImageEditPipeline": "qwen_image_edit", "QwenImageEditPlusPipeline": "qwen_image_edit_plus"}

@@ -9,8 +9,8 @@ import pytest
 from benchmark_file import write_benchmark
 from running import run_phase, run_python
 
-from editbench.files import JsonLines
-from editbench.run_dir import RunDir
+from editbench.run.folder import RunDir
+from editbench.run.lines import JsonLines
 from editbench.verify import verify
 
 FAKES = ["editor=fake", "judge=fake"]

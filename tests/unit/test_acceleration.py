@@ -4,8 +4,8 @@ import typing
 
 import pytest
 
-from editbench.components import _fits, _wording, check_components
-from editbench.config import load
+from editbench.components.check import _fits, _wording, check_components
+from editbench.config.load import load
 from editbench.errors import UserError
 
 LORA = "editor.lora={path:a/b,weight_name:x.safetensors}"

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from editbench.behind import HeadStart, read_ahead
+from editbench.datasets.sources import HeadStart, read_ahead
 
 
 @pytest.mark.parametrize(("edit_s", "seconds"), [(30.0, 0.03), (0.1, 0.01), (0.0, 0.0)])

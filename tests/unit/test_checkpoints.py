@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from editbench import checkpoints
-from editbench.checkpoints import NOTE_FILE, find, find_lora
+from editbench.components import checkpoint as checkpoints
+from editbench.components.checkpoint import NOTE_FILE, find, find_lora
 from editbench.errors import UserError
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from running import run_python
 
-from editbench import config as configuration
-from editbench.components import check_components, component_class
-from editbench.config import CHECKOUT, CONF_DIR, load
+from editbench.components.check import check_components
+from editbench.components.load import component_class
+from editbench.config import load as configuration
+from editbench.config.load import CHECKOUT, CONF_DIR, load
+from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
-from editbench.settings import ComponentConfig
 
 
 def choices(group):
@@ -407,7 +408,7 @@ def test_the_working_folder_does_not_matter(tmp_path, monkeypatch):
 
 def test_checking_the_default_components_imports_no_model_library():
     code = (
-        "import sys; from editbench.components import check_components; from editbench.config import load; "
+        "import sys; from editbench.components.check import check_components; from editbench.config.load import load; "
         "check_components(load([]));"
         "print([m for m in ('torch', 'diffusers', 'transformers', 'accelerate') if m in sys.modules])"
     )

@@ -10,9 +10,10 @@ RECORD_BYTES = 2**20
 RANK = """
 import resource, sys
 from pathlib import Path
-from editbench.config import load
-from editbench.plan import ensure_plan, open_dataset
-from editbench.run_dir import RunDir
+from editbench.config.load import load
+from editbench.plan import ensure_plan
+from editbench.components.load import open_dataset
+from editbench.run.folder import RunDir
 
 config = load(["editor=fake", "judge=fake", f"dataset.path={sys.argv[1]}", f"run_dir={sys.argv[1]}.run"])
 plan = ensure_plan(config, RunDir(config.run_dir))

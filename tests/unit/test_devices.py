@@ -8,16 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import CHECKOUT, run_python
 
-from editbench.devices import (
-    GIB,
-    Device,
-    auto_batch_size,
-    available_host_memory,
-    concurrent_loads,
-    edit_device,
-    place_replicas,
-    usable_devices,
-)
+from editbench.distributed.devices import GIB, Device, auto_batch_size, edit_device, place_replicas, usable_devices
+from editbench.distributed.host_memory import available_host_memory, concurrent_loads
 from editbench.errors import UserError
 
 GB = 10**9
@@ -266,7 +258,7 @@ def test_a_chosen_device_that_is_not_there_is_named(monkeypatch, count, device_i
 
 def test_placing_needs_no_torch():
     code = (
-        "import sys; from editbench.devices import *;"
+        "import sys; from editbench.distributed.devices import *;"
         "place_replicas(10**9, [Device('cuda:0', 2**36, 2**36)], 1, 'auto'); print('torch' in sys.modules)"
     )
     assert run_python(["-c", code], CHECKOUT).output == "False\n"

@@ -17,23 +17,25 @@ from benchmark_file import make_picture, write_benchmark
 from PIL import Image
 from running import run_python
 
-from editbench import behind
-from editbench import config as configuration
 from editbench import edit as phase
-from editbench.checkpoints import Checkpoint
+from editbench.components.checkpoint import Checkpoint
+from editbench.components.load import open_dataset
+from editbench.config import load as configuration
+from editbench.config.schema import Config, SourceConfig
+from editbench.datasets import sources as behind
 from editbench.edit import EditWriter, edit_one, read_sample
 from editbench.editors.fake import FakeEditor
 from editbench.errors import InvalidOutputError, UserError
-from editbench.files import JsonLines
-from editbench.identity import sample_input, sample_seed
 from editbench.images import decode_rgb
-from editbench.plan import ensure_plan, open_dataset
-from editbench.records import Edit
-from editbench.run_dir import Plan, RunDir, take_up_stored
-from editbench.session import Session
-from editbench.settings import Config, SourceConfig
-from editbench.shards import read_image
-from editbench.tasks import EditTask, find_edit_tasks, withdraw_edits
+from editbench.plan import ensure_plan
+from editbench.run.folder import Plan, RunDir
+from editbench.run.identity import sample_input, sample_seed
+from editbench.run.lines import JsonLines
+from editbench.run.records import Edit
+from editbench.run.recovery import take_up_stored
+from editbench.run.session import Session
+from editbench.run.shards import read_image
+from editbench.todo import EditTask, find_edit_tasks, withdraw_edits
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理"]
 
@@ -338,7 +340,7 @@ def test_a_run_on_the_fakes_imports_neither_diffusers_nor_transformers(tmp_path:
     code = (
         "import sys\n"
         "from editbench import components, config, edit, score\n"
-        "from editbench.plan import construct\n"
+        "from editbench.components.load import construct\n"
         "loaded = config.load(['editor=fake', 'judge=fake', 'run_name=x'])\n"
         "components.check_components(loaded)\n"
         "construct(loaded.editor, 'editor', None, device='cpu')\n"

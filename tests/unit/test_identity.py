@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editbench.checkpoints import Checkpoint
-from editbench.identity import (
+from editbench.components.checkpoint import Checkpoint
+from editbench.config.schema import ComponentConfig
+from editbench.run.identity import (
     component_identity,
     edit_unit,
     judgment_unit,
@@ -19,8 +20,7 @@ from editbench.identity import (
     sample_key,
     sample_seed,
 )
-from editbench.records import Sample
-from editbench.settings import ComponentConfig
+from editbench.run.records import Sample
 
 HOSTILE_IDS = [
     "../../x",

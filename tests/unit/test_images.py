@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from editbench.config.schema import SourceConfig
 from editbench.errors import InvalidOutputError
 from editbench.images import check_edited, decode_rgb, encode_png
-from editbench.settings import SourceConfig
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from editbench.datasets import BadRecord, Record, json_file
+from editbench.datasets import json_scanner
+from editbench.datasets.base import BadRecord, Record
 from editbench.datasets.json_file import JsonFile
 from editbench.errors import UserError
 
@@ -276,7 +277,7 @@ BROKEN = {
 def test_a_broken_file_is_one_sentence_with_the_byte_what_was_found_and_what_was_wanted(
     tmp_path, monkeypatch, name, window
 ):
-    monkeypatch.setattr(json_file, "_WINDOW", window)
+    monkeypatch.setattr(json_scanner, "_WINDOW", window)
     content, says = BROKEN[name]
     with pytest.raises(UserError) as caught:
         list(dataset(tmp_path, content).scan())
@@ -292,8 +293,8 @@ def test_records_before_the_break_are_given_first(tmp_path):
 
 
 def test_a_record_beyond_the_limit_is_taken_for_a_broken_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_file, "_WINDOW", 16)
-    monkeypatch.setattr(json_file, "MAX_RECORD_BYTES", 1000)
+    monkeypatch.setattr(json_scanner, "_WINDOW", 16)
+    monkeypatch.setattr(json_scanner, "MAX_RECORD_BYTES", 1000)
     content = '[{"a": "' + "x" * 100_000
     opened = dataset(tmp_path, content)
     with pytest.raises(UserError, match="found no whole JSON value"):
@@ -360,8 +361,8 @@ def test_any_file_through_any_window_gives_what_json_loads_gives(
     path = tmp_path_factory.mktemp("json") / "bench.json"
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch, path.open("rb") as file:
-        patch.setattr(json_file, "_WINDOW", window)
-        found = list(json_file._RecordScanner(file, path).records())
+        patch.setattr(json_scanner, "_WINDOW", window)
+        found = list(json_scanner.RecordScanner(file, path).records())
     if isinstance(content, dict):
         expected = [(category, record) for category, records in content.items() for record in records]
     else:
@@ -382,7 +383,7 @@ def test_any_bytes_are_read_or_refused_in_a_sentence(tmp_path_factory, data, sta
     path = tmp_path_factory.mktemp("junk") / "bench.json"
     path.write_bytes(start + data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_file, "_WINDOW", window)
+        patch.setattr(json_scanner, "_WINDOW", window)
         try:
             found = list(JsonFile(str(path)).scan())
         except UserError as error:
@@ -396,7 +397,7 @@ def test_any_bytes_are_read_or_refused_in_a_sentence(tmp_path_factory, data, sta
 @pytest.mark.parametrize("as_dict", [False, True])
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
 def test_read_finds_each_record_again(tmp_path, monkeypatch, window, indent, as_dict, bom):
-    monkeypatch.setattr(json_file, "_WINDOW", window)
+    monkeypatch.setattr(json_scanner, "_WINDOW", window)
     records = [fields(edit_instruction_en=f"第{i}号 🐈", original_image_path=f"{i:05d}.png") for i in range(5)]
     content = {"物理": records[:2], "环境": records[2:]} if as_dict else records
     opened = dataset(tmp_path, bom + json.dumps(content, ensure_ascii=False, indent=indent).encode())

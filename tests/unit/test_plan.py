@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from editbench.config import load
+from editbench.config.load import load
 from editbench.datasets.json_file import JsonFile
 from editbench.errors import UserError
-from editbench.identity import sample_key
 from editbench.plan import ensure_plan
-from editbench.run_dir import RunDir
+from editbench.run.folder import RunDir
+from editbench.run.identity import sample_key
 
 PNG = base64.b64encode(b"an image").decode()
 

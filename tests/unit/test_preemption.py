@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from editbench.preemption import EXIT_PREEMPTED, Preempted, Preemption
+from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preemption
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 

@@ -11,11 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from editbench.errors import UserError
-from editbench.files import JsonLines, read_lines
-from editbench.records import Edit, to_dict
-from editbench.run_dir import RunDir, take_up_stored
-from editbench.sealed_json import seal
-from editbench.shards import ShardWriter, read_image, sample_end, shard_name
+from editbench.run.folder import RunDir
+from editbench.run.lines import JsonLines, read_lines
+from editbench.run.records import Edit, to_dict
+from editbench.run.recovery import take_up_stored
+from editbench.run.sealed_json import seal
+from editbench.run.shards import ShardWriter, read_image, sample_end, shard_name
 
 SHARD_BYTES = 7_000
 """Room for about three samples."""

@@ -8,12 +8,12 @@ from rich.console import Console
 from running import CHECKOUT, run_python
 
 from editbench.errors import UserError
-from editbench.files import JsonLines
-from editbench.identity import sample_input
-from editbench.records import Edit, Judgment, Sample
 from editbench.report import build_report, score_table, write_report
-from editbench.report_markdown import text, to_markdown
-from editbench.run_dir import Plan, RunDir
+from editbench.run.folder import Plan, RunDir
+from editbench.run.identity import sample_input
+from editbench.run.lines import JsonLines
+from editbench.run.records import Edit, Judgment, Sample
+from editbench.views.markdown import text, to_markdown
 
 STATISTICS = ("mean", "std", "median", "min", "max")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from editbench.config import load as load_config
+from editbench.config.load import load as load_config
 from editbench.judges.reply import parse_score
 
 FOLDER = Path(__file__).parents[2] / "conf" / "rubric"

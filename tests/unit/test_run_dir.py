@@ -8,13 +8,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from editbench import run_dir as run_dir_module
 from editbench.errors import UserError
-from editbench.files import JsonLines, read_json, read_lines, write_atomic
-from editbench.records import Edit, Judgment, Sample, to_dict
-from editbench.run_dir import Plan, RunDir, utc_now
-from editbench.sealed_json import seal
-from editbench.shards import shard_name
+from editbench.run import folder as run_dir_module
+from editbench.run.folder import Plan, RunDir, utc_now
+from editbench.run.lines import JsonLines, read_json, read_lines, write_atomic
+from editbench.run.records import Edit, Judgment, Sample, to_dict
+from editbench.run.sealed_json import seal
+from editbench.run.shards import shard_name
 
 
 def sample(index=0, sample_id="00000_物理", instruction="Add a hat"):

@@ -13,25 +13,26 @@ import pytest
 from benchmark_file import make_picture, write_benchmark
 from PIL import Image
 
-from editbench import config as configuration
-from editbench import judging
 from editbench import score as phase
+from editbench.components.load import open_dataset
+from editbench.config import load as configuration
+from editbench.config.schema import Config
 from editbench.errors import UserError
-from editbench.files import JsonLines
-from editbench.identity import sample_input
 from editbench.images import decode_rgb, encode_png
-from editbench.judges import Request
+from editbench.judges import batches as judging
+from editbench.judges.base import Request
+from editbench.judges.batches import BatchJudge
 from editbench.judges.fake import FakeJudge
-from editbench.judging import BatchJudge
-from editbench.plan import ensure_plan, open_dataset
-from editbench.records import Edit, Judgment, Sample
-from editbench.rubrics import RETRY_PROMPT, render
-from editbench.run_dir import Plan, RunDir
+from editbench.judges.prompts import RETRY_PROMPT, render
+from editbench.plan import ensure_plan
+from editbench.run.folder import Plan, RunDir
+from editbench.run.identity import sample_input
+from editbench.run.lines import JsonLines
+from editbench.run.records import Edit, Judgment, Sample
+from editbench.run.session import Session
+from editbench.run.shards import ShardWriter
 from editbench.score import JudgmentWriter
-from editbench.session import Session
-from editbench.settings import Config
-from editbench.shards import ShardWriter
-from editbench.tasks import JudgeTask, cut_batches, find_judge_tasks
+from editbench.todo import JudgeTask, cut_batches, find_judge_tasks
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理", "环境", "social"]
 SIZES = [(40, 30), (20, 50), (64, 64)]

@@ -7,15 +7,15 @@ import pytest
 from benchmark_file import write_benchmark
 from running import Outcome, run_python
 
-from editbench.components import check_components
-from editbench.config import load
+from editbench.components.check import check_components
+from editbench.components.load import open_dataset
+from editbench.config.load import load
+from editbench.config.schema import Config
 from editbench.errors import UserError
-from editbench.identity import component_identity
-from editbench.plan import open_dataset
 from editbench.redaction import redact, restore
-from editbench.run_dir import RunDir
+from editbench.run.folder import RunDir
+from editbench.run.identity import component_identity
 from editbench.score import _planned_dataset
-from editbench.settings import Config
 
 SECRETS = {
     name: f"s3cret-{name}-0123456789"

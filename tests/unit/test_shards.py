@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from editbench.errors import UserError
-from editbench.sealed_json import seal
-from editbench.shards import BLOCK, ShardWriter, read_image, sample_end, scan, shard_name
+from editbench.run.sealed_json import seal
+from editbench.run.shards import BLOCK, ShardWriter, read_image, sample_end, scan, shard_name
 
 MIB = 2**20
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import CHECKOUT, run_python
 
-from editbench.stats import extreme_categories, summarize
+from editbench.analysis.statistics import extreme_categories, summarize
 
 NOTHING = {"mean": None, "std": None, "median": None, "min": None, "max": None, "n": 0}
 
@@ -63,5 +63,5 @@ def test_best_and_worst_category_are_the_first_of_equals(means, best, worst):
 
 
 def test_statistics_need_no_torch():
-    code = "import sys, editbench.stats, editbench.records; print('torch' in sys.modules)"
+    code = "import sys, editbench.analysis.statistics, editbench.run.records; print('torch' in sys.modules)"
     assert run_python(["-c", code], CHECKOUT).output == "False\n"

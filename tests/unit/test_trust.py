@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from running import CHECKOUT, run_python
 
-from editbench import checkpoints
-from editbench.config import load
+from editbench.components import checkpoint as checkpoints
+from editbench.config.load import load
 from editbench.editors.diffusers_pipeline import DiffusersEditor
 from editbench.errors import UserError
 from editbench.judges.qwen3_vl import Qwen3VLJudge

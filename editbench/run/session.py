@@ -1,26 +1,21 @@
 """The facts of one start of a phase, kept on disk while it runs: `status.json` and `sessions.json`. Rank 0 only."""
 
-import importlib.metadata
 import logging
-import platform
-import subprocess
 import time
 from collections import Counter
 from typing import Any
 
-from editbench import __version__
-from editbench.checkpoints import Checkpoint
-from editbench.config import CHECKOUT
+from editbench.components.checkpoint import Checkpoint
+from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
-from editbench.logs import ProgressDisplay
-from editbench.records import FAILURE_STATES, State
 from editbench.redaction import redact
-from editbench.run_dir import RunDir, utc_now
-from editbench.settings import ComponentConfig
+from editbench.run.environment import environment
+from editbench.run.folder import RunDir, utc_now
+from editbench.run.progress import ProgressDisplay
+from editbench.run.records import FAILURE_STATES, State
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "hydra-core", "pillow", "numpy")
 WRITE_EVERY_S = 1.0
 
 
@@ -172,34 +167,3 @@ def component_facts(component: ComponentConfig, checkpoint: Checkpoint | None) -
         "checkpoint_gib": round(checkpoint.size_bytes / 2**30, 4),
         "checkpoint_note": checkpoint.note,
     }
-
-
-def environment() -> dict[str, Any]:
-    """Versions of what was used, the checkout's git commit, Python and the host's name."""
-    versions: dict[str, str | None] = {"editbench": __version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "versions": versions,
-        "git_commit": git_commit(),
-        "python": platform.python_version(),
-        "host": platform.node(),
-    }
-
-
-def git_commit() -> str | None:
-    """The checkout's commit, with `-dirty` behind it if files were changed; None outside a git checkout."""
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(CHECKOUT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return described.stdout.strip()

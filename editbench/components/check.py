@@ -5,11 +5,10 @@ import types
 import typing
 from typing import Any
 
-from hydra.utils import get_class
-
+from editbench.components.load import component_class
+from editbench.config.schema import ComponentConfig, Config, JudgeConfig
 from editbench.errors import UserError
 from editbench.redaction import redact
-from editbench.settings import ComponentConfig, Config, JudgeConfig
 
 
 def check_components(config: Config) -> None:
@@ -81,18 +80,3 @@ def _choices(wanted: Any) -> tuple[list[Any], list[Any]]:
 
 def _is_literal(choice: Any) -> bool:
     return typing.get_origin(choice) is typing.Literal
-
-
-def component_class(component: ComponentConfig, group: str) -> type[Any]:
-    """Import the class a component names.
-
-    Raises:
-        UserError: there is no such module or class.
-    """
-    try:
-        return typing.cast(type[Any], get_class(component.target))
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{group}._target_: no class {component.target!r} ({reason}); give the import path of a class"
-        ) from error

@@ -13,18 +13,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from editbench import devices, images, logs
-from editbench.datasets import Dataset, read_source
-from editbench.judges import Judge, Request
+from editbench import images, logs
+from editbench.config.schema import Config, JudgeConfig
+from editbench.datasets.base import Dataset, read_source
+from editbench.distributed import devices
+from editbench.judges.base import Judge, Request
 from editbench.judges.labels import read_labels
+from editbench.judges.prompts import ANSWER_START, RETRY_PROMPT, prompts
 from editbench.judges.reply import parse_score
-from editbench.records import Judgment
 from editbench.redaction import hide
-from editbench.rubrics import ANSWER_START, RETRY_PROMPT, prompts
-from editbench.run_dir import RunDir
-from editbench.settings import Config, JudgeConfig
-from editbench.shards import read_image
-from editbench.tasks import JudgeTask
+from editbench.run.folder import RunDir
+from editbench.run.records import Judgment
+from editbench.run.shards import read_image
+from editbench.todo import JudgeTask
 
 logger = logging.getLogger(__name__)
 

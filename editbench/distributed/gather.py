@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 import torch.distributed as dist
 
-from editbench import distributed
+from editbench.distributed import group as distributed
 from editbench.errors import EXIT_PEER_LOST, PeerLostError, UserError
 
 _GRACE_S = 2.0

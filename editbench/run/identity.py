@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from editbench.checkpoints import Checkpoint
+from editbench.components.checkpoint import Checkpoint
+from editbench.config.schema import ComponentConfig, JudgeConfig
 from editbench.errors import UserError
-from editbench.records import Sample
+from editbench.judges.prompts import ANSWER_START
 from editbench.redaction import redact
-from editbench.rubrics import ANSWER_START
-from editbench.settings import ComponentConfig, JudgeConfig
+from editbench.run.records import Sample
 
 _NOT_IN_UNITS = ("editor.name", "judge.batch_size", "judge.devices_per_replica", "judge.max_concurrent_loads")
 

@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 
 from editbench.errors import UserError
-from editbench.files import JsonLines, read_json, read_lines, write_atomic
-from editbench.records import Edit, Judgment, Sample, to_dict
-from editbench.shards import DamagedSampleError, is_zero_from, sample_end, scan, shard_name
+from editbench.run.lines import read_json, read_lines, write_atomic
+from editbench.run.records import Edit, Judgment, Sample, to_dict
+from editbench.run.shards import sample_end, shard_name
 
 JUDGE_SECTIONS = ("judge", "rubrics")
 """Sections of the configuration that phase 2 uses and phase 1 does not."""
@@ -205,40 +205,6 @@ class RunDir:
             s for s in self.read_sessions() if (s["started"], s["phase"]) != (session["started"], session["phase"])
         ]
         write_atomic(self.sessions, json.dumps({"sessions": [*others, session]}, indent=1, ensure_ascii=False) + "\n")
-
-
-def take_up_stored(run_dir: RunDir) -> int:
-    """Add to the index what lies in the shards behind the last image it knows; returns how many images that is.
-
-    This is what a run killed between shard and index leaves, and, without an index, everything: so a lost index is
-    rebuilt by removing it and starting the edit phase again.
-
-    Raises:
-        UserError: a shard is damaged there.
-    """
-    committed, end = run_dir.committed_shard_end() or (0, 0)
-    names = {f.name for f in dataclasses.fields(Edit)}
-    taken = 0
-    index = JsonLines(run_dir.edits_index)
-    for path in sorted(run_dir.edits.glob("shard-*.tar")):
-        number = int(path.stem.removeprefix("shard-"))
-        if number < committed:
-            continue
-        try:
-            for stored in scan(path, end if number == committed else 0):
-                fields = {name: value for name, value in stored.metadata.items() if name in names}
-                index.append(Edit(**(fields | {"shard": number, "offset": stored.offset})))
-                taken += 1
-        except DamagedSampleError as error:
-            if not is_zero_from(path, error.end):
-                raise UserError(f"{error}; restore the file, or remove it to edit its images anew") from error
-            logger.warning("%s; nothing follows it, so it is taken for a torn end and edited anew", error)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{error}; restore the file, or remove it to edit its images anew") from error
-    index.close()
-    if taken:
-        logger.warning("took up %d images of %s that the index did not know", taken, run_dir.edits)
-    return taken
 
 
 def _until(end: str, lines: Iterator[str]) -> Iterator[str]:

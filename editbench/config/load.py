@@ -18,10 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from editbench.config_errors import one_sentence
-from editbench.errors import UserError
-from editbench.redaction import redact, without_secrets
-from editbench.settings import (
+from editbench.config.schema import (
     ComponentConfig,
     Config,
     DistributedConfig,
@@ -31,8 +28,11 @@ from editbench.settings import (
     Schema,
     SourceConfig,
 )
+from editbench.config.wording import one_sentence
+from editbench.errors import UserError
+from editbench.redaction import redact, without_secrets
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 CONF_DIR = CHECKOUT / "conf"
 
 

@@ -7,8 +7,8 @@ from typing import ParamSpec, TypeVar
 
 from PIL import Image
 
-from editbench.records import Sample
-from editbench.tasks import EditTask
+from editbench.run.records import Sample
+from editbench.todo import EditTask
 
 P = ParamSpec("P")
 Result = TypeVar("Result")

@@ -2,8 +2,8 @@
 
 import re
 
-from editbench.records import Sample
-from editbench.settings import RubricConfig
+from editbench.config.schema import RubricConfig
+from editbench.run.records import Sample
 
 RETRY_PROMPT = (
     "No score can be read from that reply. Reply again with one line and nothing else, "

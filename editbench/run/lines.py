@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from editbench.errors import UserError
-from editbench.records import Edit, Judgment, to_dict
-from editbench.sealed_json import seal, unseal
+from editbench.run.records import Edit, Judgment, to_dict
+from editbench.run.sealed_json import seal, unseal
 
 Record = TypeVar("Record", Edit, Judgment)
 

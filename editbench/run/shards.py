@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from editbench.errors import UserError
-from editbench.sealed_json import unseal
+from editbench.run.sealed_json import unseal
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)

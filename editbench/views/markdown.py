@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from editbench.logs import printable
-from editbench.records import FAILURE_STATES
+from editbench.run.records import FAILURE_STATES
 
 MAX_FAILED_SHOWN = 50
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}

@@ -19,9 +19,9 @@ from typing import Any, TypeVar, overload
 import torch
 import torch.distributed as dist
 
-from editbench.devices import available_host_memory, concurrent_loads
+from editbench.config.schema import DistributedConfig
+from editbench.distributed.host_memory import available_host_memory, concurrent_loads
 from editbench.errors import PeerLostError, UserError
-from editbench.settings import DistributedConfig
 
 Item = TypeVar("Item")
 

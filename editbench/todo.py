@@ -10,10 +10,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from editbench.checkpoints import Checkpoint
+from editbench.components.checkpoint import Checkpoint
+from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
-from editbench.files import JsonLines
-from editbench.identity import (
+from editbench.judges.prompts import RETRY_PROMPT, prompts
+from editbench.run.folder import Plan, RunDir
+from editbench.run.identity import (
     component_identity,
     edit_unit,
     judgment_unit,
@@ -21,10 +23,8 @@ from editbench.identity import (
     sample_input,
     sample_seed,
 )
-from editbench.records import Edit, Judgment, Sample
-from editbench.rubrics import RETRY_PROMPT, prompts
-from editbench.run_dir import Plan, RunDir
-from editbench.settings import ComponentConfig, Config
+from editbench.run.lines import JsonLines
+from editbench.run.records import Edit, Judgment, Sample
 
 EDIT_KEYS = ("editor.", "seed", "dataset.language")
 """Keys of the configuration that can change an edited image."""

@@ -1,0 +1,1 @@
+"""What a configuration names: checkpoints and classes, found, checked and constructed."""

@@ -1,0 +1,83 @@
+"""Finds what a configuration names by `_target_` and `checkpoint`, and constructs it."""
+
+import dataclasses
+import logging
+import time
+import typing
+from typing import Any
+
+from hydra.utils import get_class
+
+from editbench import logs
+from editbench.components import checkpoint as checkpoints
+from editbench.components.checkpoint import Checkpoint
+from editbench.config.schema import ComponentConfig
+from editbench.datasets.base import Dataset
+from editbench.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def component_class(component: ComponentConfig, group: str) -> type[Any]:
+    """Import the class a component names.
+
+    Raises:
+        UserError: there is no such module or class.
+    """
+    try:
+        return typing.cast(type[Any], get_class(component.target))
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{group}._target_: no class {component.target!r} ({reason}); give the import path of a class"
+        ) from error
+
+
+def open_dataset(component: ComponentConfig) -> Dataset:
+    """Construct a dataset."""
+    dataset: Dataset = component_class(component, "dataset")(**component.kwargs)
+    return dataset
+
+
+def find_checkpoint(component: ComponentConfig, download: bool) -> Checkpoint | None:
+    """Find the checkpoint that a component's arguments name, with its LoRA if they name one.
+
+    None if they name none, or not all of it is downloaded.
+    """
+    name = component.kwargs.get("checkpoint")
+    if not isinstance(name, str):
+        return None
+    extra = [key for key in ("allow_pickle", "trust_remote_code") if component.kwargs.get(key)]
+    found = checkpoints.find(name, component.kwargs.get("revision"), download, extra)
+    lora = component.kwargs.get("lora")
+    if found is None or not isinstance(lora, dict):
+        return found
+    adapter = checkpoints.find_lora(lora["path"], lora["weight_name"], lora.get("revision"), download)
+    return adapter and dataclasses.replace(found, lora=adapter)
+
+
+def copied_bytes(component: ComponentConfig, checkpoint: Checkpoint | None) -> int:
+    """Host memory that loading a component takes in each process for itself; quantization makes a copy of all."""
+    if checkpoint is None:
+        return 0
+    return checkpoint.copied_bytes(None if component.kwargs.get("quantization") else component.kwargs.get("dtype"))
+
+
+def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | None, **placement: Any) -> Any:
+    """Construct an editor or judge: this is where its model is loaded.
+
+    Args:
+        component: Its class and arguments.
+        group: `editor` or `judge`, for errors.
+        checkpoint: Where the checkpoint that the arguments name lies.
+        **placement: `device` or `devices`.
+    """
+    found: dict[str, Any] = {"checkpoint": str(checkpoint.path)} if checkpoint else {}
+    if checkpoint and checkpoint.lora:
+        place = {"path": str(checkpoint.lora.path.parent), "weight_name": checkpoint.lora.path.name}
+        found["lora"] = component.kwargs["lora"] | place
+    started = time.monotonic()
+    built = component_class(component, group)(**placement, **(component.kwargs | found))
+    logs.adopt("diffusers", "transformers")
+    logger.info("loaded %s %s in %.1f s", group, component.name, time.monotonic() - started)
+    return built

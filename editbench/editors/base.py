@@ -1,0 +1,42 @@
+"""Editors: anything that changes an image as an instruction says.
+
+A new editor is a class with this shape, named by `_target_` in a YAML under `conf/editor/`; its constructor takes
+`device` (such as `cuda:0` or `cpu`) and the YAML's keyword arguments, and loads the model. Heavy imports belong
+into the constructor: the class is imported to check the configuration before anything is loaded. A value that does not
+fit its argument's annotation is refused then, and a static method `check_settings(kwargs)`, if there is one, can raise
+a UserError about more. An argument named `checkpoint` (with `revision`) is resolved to a local folder first and counts
+by its content; so is `lora`, a dict with `path`, `weight_name` and, if wanted, `revision`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from PIL import Image
+
+
+class Editor(Protocol):
+    """Edits one image at a time."""
+
+    def edit(
+        self, source: Image.Image, instruction: str, seed: int, on_step: Callable[[int, int], None]
+    ) -> Image.Image:
+        """Edit an image.
+
+        Args:
+            source: Mode RGB, upright, any size.
+            instruction: What to change.
+            seed: Seed of the noise, 0 to 2**32 - 1; the same seed must give the same picture on any rank.
+            on_step: To be called with (steps done, steps in all) while working.
+
+        Returns:
+            Mode RGB.
+
+        Raises:
+            InvalidOutputError: the output holds NaN or has another size than asked for.
+            Exception: anything else; the sample is recorded as failed and the run goes on.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for the report; the key `note` is repeated in plain sight."""
+        ...

@@ -1,0 +1,87 @@
+"""Judges: anything that answers a rubric's prompt about one or two images, in words or by probabilities of labels.
+
+A new judge is a class with this shape, named by `_target_` in a YAML under `conf/judge/` that starts from
+`judge_loop`; its constructor takes `devices` (such as `["cuda:0"]`, or `["cpu"]`) and the YAML's keyword arguments
+beside the loop's, and loads the model. Heavy imports belong into the constructor. An argument named `checkpoint`
+(with `revision`) is resolved to a local folder first and counts by its content.
+
+A batch is judged in two steps: `prepare` does all that needs no device, and runs in a background thread while the
+batch before it is on the device; then `reply` (mode `generate`) or `label_probabilities` (mode `expected`) is given
+what `prepare` returned. Scores are read by `reply.py` and `labels.py`, never by the judge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+CUT_OFF = "…"
+"""Last character of a reply that was cut off; a number right before it is no score, its end is missing."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the judge is asked about one sample.
+
+    Attributes:
+        index: The sample's position in the plan.
+        system: The rubric's system prompt.
+        user: The rubric's user template, filled in.
+        images: Mode RGB: the edited image, or the source and the edited image.
+        followups: For a reply that held no score: (that reply, what is said to it), oldest first.
+        answer_start: What the judge's answer begins with already, the same for all of a batch; in mode `expected`
+            the label comes right behind it.
+    """
+
+    index: int
+    system: str
+    user: str
+    images: tuple[Image.Image, ...]
+    followups: tuple[tuple[str, str], ...] = ()
+    answer_start: str = ""
+
+
+class Judge(Protocol):
+    """Answers batches of requests. A judge for one mode alone has no need of the other mode's methods."""
+
+    def prepare(self, requests: Sequence[Request]) -> Any:
+        """Make of a batch what `reply` or `label_probabilities` takes: text, images and tensors, on the CPU.
+
+        Called in one background thread, at most once at a time, while another batch is being answered.
+
+        Raises:
+            Exception: the batch as a whole failed (a bad image); it is halved and tried again.
+        """
+        ...
+
+    def reply(self, prepared: Any) -> list[str]:
+        """Mode `generate`: give one reply per request, in order; none may depend on the others.
+
+        Raises:
+            Exception: the batch as a whole failed (out of memory); it is halved, prepared and tried again.
+        """
+        ...
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Mode `expected`: called once after loading.
+
+        Raises:
+            UserError: a label has no probability of its own, as it is not one token; names it.
+        """
+        ...
+
+    def label_probabilities(self, prepared: Any, labels: Sequence[str]) -> list[list[float]]:
+        """Mode `expected`: give each label's probability as the next token, for each request in order.
+
+        Returns:
+            Per request one probability per label, 0 to 1, together at most 1; NaN where the model gave no numbers.
+
+        Raises:
+            Exception: as in `reply`.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for the report; the key `note` is repeated in plain sight."""
+        ...

@@ -1,0 +1,1 @@
+"""The run folder: the contract between the phases, and with users' scripts."""
