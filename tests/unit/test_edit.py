@@ -339,10 +339,10 @@ def test_the_fake_editor_fails_on_about_the_wanted_share(run: Run) -> None:
 def test_a_run_on_the_fakes_imports_neither_diffusers_nor_transformers(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from editbench import components, config, edit, score\n"
+        "from editbench import edit, score\nfrom editbench.components import check\nfrom editbench.config import load\n"
         "from editbench.components.load import construct\n"
-        "loaded = config.load(['editor=fake', 'judge=fake', 'run_name=x'])\n"
-        "components.check_components(loaded)\n"
+        "loaded = load.load(['editor=fake', 'judge=fake', 'run_name=x'])\n"
+        "check.check_components(loaded)\n"
         "construct(loaded.editor, 'editor', None, device='cpu')\n"
         "construct(loaded.judge, 'judge', None, devices=['cpu'])\n"
         "print([name for name in ('diffusers', 'transformers', 'accelerate') if name in sys.modules])\n"
