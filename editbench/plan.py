@@ -17,14 +17,15 @@ from pathlib import Path
 
 from editbench import cli, logs
 from editbench.components.load import find_checkpoint, open_dataset
-from editbench.config.schema import ComponentConfig, Config
+from editbench.config.schema import Config
 from editbench.datasets.base import BadRecord, Dataset, Record
+from editbench.distributed.ranks import Ranks
 from editbench.errors import UserError
 from editbench.redaction import redact
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_key
 from editbench.run.records import Sample
-from editbench.todo import find_edit_tasks
+from editbench.todo import find_edit_tasks, find_judge_tasks
 from editbench.views.console import plan_table
 
 MAX_SHOWN_PROBLEMS = 20
@@ -44,14 +45,27 @@ def main(config: Config) -> None:
     logs.console().print(plan_table(plan))
 
 
-def show_dry_run(config: Config, component: ComponentConfig, phase: str, done: int) -> None:
-    """Print with which model a phase would work, what is done already, and where the results go."""
-    console = logs.console()
+def show_dry_run(config: Config, phase: str) -> int:
+    """Print what a phase would do, with which model, and where the results go; returns the exit code."""
+    ranks = Ranks.from_env()
+    if ranks.rank != 0:
+        return 0
+    folder, console = RunDir(config.run_dir), logs.console()
+    component = config.editor if phase == "edit" else config.judge
     checkpoint = find_checkpoint(component, download=False)
+    plan = (phase == "score" and folder.read_plan()) or ensure_plan(config, folder)
+    find = find_edit_tasks if phase == "edit" else find_judge_tasks
+    tasks, kept = find(config, folder, plan, checkpoint)
     size = f"{checkpoint.size_bytes / 2**30:.2f} GiB" if checkpoint else "not downloaded"
     model = f" from {component.kwargs['checkpoint']} ({size})" if "checkpoint" in component.kwargs else ""
-    console.print(f"dry run of phase {phase}: {component.target}{model}", highlight=False, markup=False)
-    console.print(f"run folder: {config.run_dir}; done already: {done}", highlight=False, markup=False)
+    console.print(plan_table(plan))
+    for line in (
+        f"dry run of phase {phase}: {component.target}{model}",
+        f"{len(tasks)} samples to {phase} on {ranks.world_size} ranks, {len(kept)} done already",
+        f"run folder: {config.run_dir}",
+    ):
+        console.print(line, highlight=False, markup=False)
+    return 0
 
 
 def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object] | None = None) -> Plan:

@@ -8,7 +8,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, NamedTuple, TypeVar
 
 from editbench.components.checkpoint import Checkpoint
 from editbench.config.schema import ComponentConfig, Config
@@ -24,7 +24,10 @@ from editbench.run.identity import (
     sample_seed,
 )
 from editbench.run.lines import JsonLines
-from editbench.run.records import Edit, Judgment, Sample
+from editbench.run.records import Edit, Judgment, Sample, State
+
+Task = TypeVar("Task")
+Record = TypeVar("Record", Edit, Judgment)
 
 EDIT_KEYS = ("editor.", "seed", "dataset.language")
 """Keys of the configuration that can change an edited image."""
@@ -66,23 +69,30 @@ class JudgeTask:
     place: int
 
 
-def edit_task(fields: dict[str, Any]) -> EditTask:
-    """Make a task of what `distributed.share` brings."""
-    return EditTask(**(fields | {"sample": Sample(**fields["sample"])}))
+class Todo(NamedTuple, Generic[Task, Record]):
+    """What a phase has to do, and what it keeps.
+
+    Attributes:
+        tasks: In plan order.
+        kept: Results that stay as they are.
+    """
+
+    tasks: list[Task]
+    kept: list[Record]
+
+    @property
+    def total(self) -> int:
+        """Samples that the phase is responsible for."""
+        return len(self.tasks) + len(self.kept)
+
+    @property
+    def states(self) -> Counter[State]:
+        """How many of the kept results are in which state."""
+        return Counter(result.state for result in self.kept)
 
 
-def judge_task(fields: dict[str, Any]) -> JudgeTask:
-    """Make a task of what `distributed.share` brings."""
-    return JudgeTask(**(fields | {"sample": Sample(**fields["sample"]), "edit": Edit(**fields["edit"])}))
-
-
-def find_edit_tasks(
-    config: Config, run_dir: RunDir, plan: Plan, checkpoint: Checkpoint | None
-) -> tuple[list[EditTask], list[Edit]]:
+def find_edit_tasks(config: Config, run_dir: RunDir, plan: Plan, checkpoint: Checkpoint | None) -> Todo[EditTask, Edit]:
     """Find what is to be edited: samples without an edit, and by configuration failed or outdated ones.
-
-    Returns:
-        The tasks in plan order, and the edits that stay as they are.
 
     Raises:
         UserError: there are edits made with other settings, and `on_change` is `stop`.
@@ -110,16 +120,13 @@ def find_edit_tasks(
         if changed:
             raise refuse_changed("edits", changed, run_dir.read_config(), config.resolved, EDIT_KEYS)
         refuse_lost(run_dir, lost)
-    return tasks, kept
+    return Todo(tasks, kept)
 
 
 def find_judge_tasks(
     config: Config, run_dir: RunDir, plan: Plan, checkpoint: Checkpoint | None
-) -> tuple[list[JudgeTask], list[Judgment]]:
+) -> Todo[JudgeTask, Judgment]:
     """Find what is to be judged: edited samples without a judgment of their image, failed ones if so configured.
-
-    Returns:
-        The tasks in plan order, and the judgments that stay as they are.
 
     Raises:
         UserError: there are judgments made with other settings, and `on_change` is `stop`.
@@ -159,7 +166,7 @@ def find_judge_tasks(
             kept.append(judgment)
     if changed and config.on_change == "stop":
         raise refuse_changed("judgments", changed, run_dir.read_config(config.judge.name), config.resolved, JUDGE_KEYS)
-    return tasks, kept
+    return Todo(tasks, kept)
 
 
 def withdraw_edits(tasks: Sequence[EditTask], run_dir: RunDir) -> None:

@@ -133,6 +133,28 @@ class Session:
         )
 
 
+class SilentSession:
+    """Stands for the session on ranks other than 0, which keep no record."""
+
+    preempted = False
+
+    def step(self, done: int, total: int) -> None:
+        """Show nothing."""
+
+    def loaded(self, describe: dict[str, Any], **facts: Any) -> None:
+        """Keep nothing."""
+
+    def count(self, state: State, facts: str = "") -> None:
+        """Count nothing."""
+
+    def fail(self) -> None:
+        """Keep nothing."""
+
+    def is_preempted(self, stopped: bool) -> bool:
+        """Rank 0 knows that."""
+        raise AssertionError("only rank 0 is asked")
+
+
 def check_failures(phase: str, states: Counter[State], total: int, max_failed: float) -> None:
     """Check that a phase may go on.
 

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from editbench.config.schema import DistributedConfig
-from editbench.distributed import group as distributed
 from editbench.distributed.gather import Gather
-from editbench.distributed.group import Ranks
-from editbench.edit import EditWriter
+from editbench.distributed.group import process_group
+from editbench.distributed.ranks import Ranks
+from editbench.job import SilentSink
 from editbench.run.folder import RunDir
-from editbench.run.records import Edit, Sample, to_dict
+from editbench.run.records import Edit, Sample
+from editbench.run.sinks import EditSink
 
 TIMEOUT_S = 300
 SHARD_SIZE_MIB = 256
@@ -44,18 +45,18 @@ def work(ranks: Ranks, rounds: int, size: int, folder: Path) -> None:
     png = random.Random(ranks.rank).randbytes(size)
     names = [[f"{number}-{rank}" for rank in range(ranks.world_size)] for number in range(rounds)]
     samples = [Sample(0, name, name, "physical", "", "", "", [0, 0, 0]) for row in names for name in row]
-    with distributed.process_group(ranks, DistributedConfig(timeout_s=TIMEOUT_S)):
+    with process_group(ranks, DistributedConfig(timeout_s=TIMEOUT_S)) as group:
         counts: Any = Counts()
-        writer = EditWriter(RunDir(folder), SHARD_SIZE_MIB, samples, counts) if ranks.rank == 0 else None
+        sink = EditSink(RunDir(folder), SHARD_SIZE_MIB, samples, counts) if ranks.rank == 0 else SilentSink()
         torch.distributed.barrier()
         began = time.perf_counter()
-        with Gather(writer.handle if writer else None, TIMEOUT_S) as gather:
+        with Gather(group, sink.handle, lambda: None) as gather:
             for row in names:
                 edit = Edit(row[ranks.rank], "physical", "edited", "", "", 0)
-                gather.put(lambda edit=edit: distributed.pack(to_dict(edit), png))
-                gather.barrier(False)
-        if writer:
-            writer.close()
+                gather.put(lambda edit=edit: (edit, png))
+                gather.meet(False)
+        sink.close()
+        if ranks.rank == 0:
             assert counts.states["edited"] == len(samples)
             print((time.perf_counter() - began) / rounds)
 

@@ -10,8 +10,8 @@ import torch
 from bench.running import CHECKOUT, Watch, memory_kib
 from editbench.components.load import construct, copied_bytes, find_checkpoint
 from editbench.config import load as config
-from editbench.distributed import group as distributed
-from editbench.distributed.group import Ranks
+from editbench.distributed.group import Group, process_group
+from editbench.distributed.ranks import Ranks
 
 DIM, HEADS = 1024, 8
 
@@ -51,14 +51,14 @@ def load(folder: Path, result: Path) -> None:
     ranks = Ranks.from_env()
     settings = config.load(["editor=tiny", "run_name=x", f"editor.checkpoint={folder}", "editor.dtype=bfloat16"])
     tiny = config.load(["editor=tiny", "run_name=x"])
-    with distributed.process_group(ranks, settings.distributed):
+    with process_group(ranks, settings.distributed) as group:
         checkpoint = find_checkpoint(settings.editor, download=False)
         warm = construct(tiny.editor, "editor", find_checkpoint(tiny.editor, download=False), device="cpu")  # imports
-        before = _all_pss()
+        before = _all_pss(group)
         with PrivatePeak() as peak:
             torch.distributed.barrier()
             began = time.perf_counter()
-            with distributed.loading_turn(ranks, "auto", copied_bytes(settings.editor, checkpoint)):
+            with group.loading_turn("auto", copied_bytes(settings.editor, checkpoint)):
                 editor = construct(settings.editor, "editor", checkpoint, device="cpu")
             torch.distributed.barrier()
             load_s = time.perf_counter() - began
@@ -68,7 +68,7 @@ def load(folder: Path, result: Path) -> None:
                         parameter.view(torch.int16).max()  # reads all of it
             torch.distributed.barrier()
             read_s = time.perf_counter() - began
-        facts = {"memory_bytes": _all_pss() - before, "private_peak_bytes": peak.bytes}
+        facts = {"memory_bytes": _all_pss(group) - before, "private_peak_bytes": peak.bytes}
         del warm
         if ranks.rank == 0:
             result.write_text(json.dumps({"load_s": load_s, "read_s": read_s, **facts}))
@@ -90,11 +90,11 @@ class PrivatePeak(Watch):
         return memory_kib("self", "status")["RssAnon"] * 1024
 
 
-def _all_pss() -> int:
+def _all_pss(group: Group) -> int:
     """Proportional set size of all ranks in bytes: a page that n processes share counts 1/n for each."""
     torch.distributed.barrier()
     mine = memory_kib("self", "smaps_rollup")["Pss"] * 1024
-    total = sum(distributed.all_gather(mine))
+    total = sum(group.all_gather(mine))
     torch.distributed.barrier()
     return total
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch.distributed as dist
 
 from editbench.config.schema import DistributedConfig
-from editbench.distributed import group as distributed
 from editbench.distributed.gather import Gather
-from editbench.distributed.group import Ranks
+from editbench.distributed.group import Group, process_group
+from editbench.distributed.ranks import Ranks
 from editbench.errors import UserError
 
 TIMEOUT_S = 600  # longer than the test waits: what ends must not end by it
@@ -29,18 +29,17 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def deliver(counts: list[int]) -> dict[str, list[str]]:
+def deliver(group: Group, counts: list[int]) -> dict[str, list[str]]:
     """Every rank r sends counts[r] payloads; returns the digests sent here and, on rank 0, those that arrived."""
     arrived: list[bytes] = []
-    handle = arrived.append if RANKS.rank == 0 else None
     sent = [payload(RANKS.rank, number) for number in range(counts[RANKS.rank])]
-    with Gather(handle, TIMEOUT_S) as gather:
+    with Gather(group, arrived.append, print) as gather:
         for data in sent:
             gather.put(lambda data=data: data)
     return {"sent": [digest(data) for data in sent], "arrived": [digest(data) for data in arrived]}
 
 
-def hold_back() -> dict[str, object]:
+def hold_back(group: Group) -> dict[str, object]:
     """The last rank puts 12 payloads while rank 0's handler holds the first one: how far does it get?
 
     Returns:
@@ -61,7 +60,7 @@ def hold_back() -> dict[str, object]:
                 all_put_early.append(False)
         ahead.append(store.add("put", 0) - len(ahead))
 
-    with Gather(handle if RANKS.rank == 0 else None, TIMEOUT_S) as gather:
+    with Gather(group, handle, print) as gather:
         if RANKS.rank == sender:
             for _ in range(puts):
                 gather.put(lambda: bytes(1_000_000))
@@ -70,10 +69,10 @@ def hold_back() -> dict[str, object]:
     return {"all_put_early": all_put_early, "ahead": ahead}
 
 
-def never_at_once(limit: int) -> dict[str, int]:
+def never_at_once(group: Group, limit: int) -> dict[str, int]:
     """Counts who else is loading; those of one turn wait for each other, so the limit is reached as well."""
     store = dist.distributed_c10d._get_default_store()
-    with distributed.loading_turn(RANKS, limit, 0):
+    with group.loading_turn(limit, 0):
         inside = store.add(f"inside{limit}", 1)
         together = min(limit, RANKS.world_size - RANKS.rank // limit * limit)
         most = store.add(f"entered{limit}-{RANKS.rank // limit}", 1)
@@ -84,7 +83,7 @@ def never_at_once(limit: int) -> dict[str, int]:
     return {"inside": inside, "turn": RANKS.rank // limit}
 
 
-def first_of_the_node(folder: Path) -> str:
+def first_of_the_node(group: Group, folder: Path) -> str:
     """The first rank fills a cache, the others must find it."""
     cache = folder / "cache"
 
@@ -94,39 +93,39 @@ def first_of_the_node(folder: Path) -> str:
         cache.write_text(f"filled by {RANKS.rank}")
         return cache.read_text()
 
-    return distributed.node_first(RANKS, work)
+    return group.node_first(work, "the download")
 
 
-def rank_0_refuses() -> str:
+def rank_0_refuses(group: Group) -> str:
     def refuse() -> None:
         raise UserError("rank 0 does not want this")
 
     try:
-        distributed.on_rank_0(RANKS, refuse)
+        group.on_rank_0(refuse, "the planning")
     except UserError as error:
         return str(error)
     return "nothing was raised"
 
 
-def everything(folder: Path) -> dict[str, object]:
+def everything(group: Group, folder: Path) -> dict[str, object]:
     size = RANKS.world_size
     return {
-        "unequal": deliver([7, 14, 3][:size]),
-        "none_elsewhere": deliver([0, 5, 0][:size]),
-        "only_rank_0": deliver([4, 0, 0][:size]),
-        "none_at_all": deliver([0] * size),
-        "held": hold_back(),
-        "given": distributed.on_rank_0(RANKS, lambda: {"文": ["x" * 100_000, None, 1.5]}),
-        "nothing_given": distributed.on_rank_0(RANKS, lambda: None),
-        "refused": rank_0_refuses(),
-        "gathered": distributed.all_gather({"rank": RANKS.rank, "text": "é" * 1000 * RANKS.rank}),
-        "node_first": first_of_the_node(folder),
-        "loading": {limit: never_at_once(limit) for limit in (1, 2, 3)},
-        "stopping": [distributed.barrier(RANKS.rank == one) for one in (-1, RANKS.world_size - 1, -1, 0)],
+        "unequal": deliver(group, [7, 14, 3][:size]),
+        "none_elsewhere": deliver(group, [0, 5, 0][:size]),
+        "only_rank_0": deliver(group, [4, 0, 0][:size]),
+        "none_at_all": deliver(group, [0] * size),
+        "held": hold_back(group),
+        "given": group.on_rank_0(lambda: {"文": ["x" * 100_000, None, 1.5]}, "the planning"),
+        "nothing_given": group.on_rank_0(lambda: None, "the planning"),
+        "refused": rank_0_refuses(group),
+        "gathered": group.all_gather({"rank": RANKS.rank, "text": "é" * 1000 * RANKS.rank}),
+        "node_first": first_of_the_node(group, folder),
+        "loading": {limit: never_at_once(group, limit) for limit in (1, 2, 3)},
+        "stopping": [group.meet(RANKS.rank == one) for one in (-1, RANKS.world_size - 1, -1, 0)],
     }
 
 
-def fail(where: str) -> None:
+def fail(group: Group, where: str) -> None:
     """One payload or rank fails while the others want to go on; nobody may wait for the timeout."""
 
     def handle(_: bytes) -> None:
@@ -139,25 +138,25 @@ def fail(where: str) -> None:
         return bytes(1_000_000)
 
     many = 20
-    with Gather(handle if RANKS.rank == 0 else None, TIMEOUT_S) as gather:
+    with Gather(group, handle, print) as gather:
         if where == "handle_in_barrier" and RANKS.rank == 0:
-            distributed.barrier()
+            group.meet()
         if where == "rank" and RANKS.rank == 1:
             raise LookupError("this rank is broken")
         if where == "handle_at_exit" and RANKS.rank == 0:
             return
         for _ in range(many):
             gather.put(make)
-        distributed.barrier()
+        group.meet()
 
 
 def main() -> None:
     scene, folder = sys.argv[1], Path(sys.argv[2])
-    with distributed.process_group(RANKS, DistributedConfig(timeout_s=TIMEOUT_S)):
+    with process_group(RANKS, DistributedConfig(timeout_s=TIMEOUT_S)) as group:
         if scene == "everything":
-            (folder / f"rank{RANKS.rank}.json").write_text(json.dumps(everything(folder)))
+            (folder / f"rank{RANKS.rank}.json").write_text(json.dumps(everything(group, folder)))
         else:
-            fail(scene)
+            fail(group, scene)
 
 
 main()

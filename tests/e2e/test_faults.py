@@ -1,6 +1,5 @@
 """What a run does when something outside a sample goes wrong: signals, ranks that raise, hang or die, full disks."""
 
-import functools
 import hashlib
 import json
 import os
@@ -22,12 +21,13 @@ from running import Job, Outcome, run_phase, run_python, torchrun
 from editbench.components.load import open_dataset
 from editbench.config import load as configuration
 from editbench.config.schema import SourceConfig
-from editbench.edit import edit_one, read_sample
+from editbench.datasets.sources import Sources
+from editbench.edit import edit_one
 from editbench.errors import UserError
 from editbench.judges.base import Request
 from editbench.judges.batches import ask
 from editbench.run.folder import RunDir
-from editbench.run.records import Sample
+from editbench.run.records import Edit, Sample
 from editbench.run.shards import read_image
 from editbench.todo import EditTask, find_edit_tasks, find_judge_tasks
 
@@ -504,8 +504,9 @@ class Raises:
         return {}
 
 
-def reader(dataset: Any, task: EditTask) -> functools.partial[Any]:
-    return functools.partial(read_sample, dataset, SourceConfig(), task.sample)
+def edit_with(editor: Any, dataset: Any, task: EditTask) -> tuple[Edit, Image.Image | None]:
+    source = Sources(dataset, SourceConfig()).take(task.sample, then=None)
+    return edit_one(editor, task, source, lambda _done, _total: None)
 
 
 def one_task(folder: Path) -> tuple[Any, EditTask]:
@@ -524,7 +525,7 @@ def test_out_of_memory_fails_one_sample_and_halves_a_batch(
     emptied = []
     monkeypatch.setattr("editbench.distributed.devices.empty_cache", lambda: emptied.append(True))
     dataset, task = one_task(folder)
-    edit, image = edit_one(Raises(error), task, reader(dataset, task))
+    edit, image = edit_with(Raises(error), dataset, task)
     assert (edit.state, edit.error_type, edit.error, image) == ("edit_failed", type(error).__name__, str(error), None)
     assert emptied
 
@@ -539,7 +540,7 @@ def test_a_lost_device_ends_the_process(folder: Path) -> None:
     dataset, task = one_task(folder)
     error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
     with pytest.raises(torch.AcceleratorError):
-        edit_one(Raises(error), task, reader(dataset, task))
+        edit_with(Raises(error), dataset, task)
     with pytest.raises(torch.AcceleratorError):
         ask([Request(0, "s", "u", (make_picture(0),))], list, Raises(error).reply)
 

@@ -225,7 +225,7 @@ def test_a_dry_run_prints_the_plan_and_creates_nothing(bench: Path, tmp_path: Pa
     arguments = [*FAKES, f"dataset.path={bench}", "run_dir=here/run", "dry_run=true"]
     outcome = torchrun(3, ["-m", "editbench.edit", *arguments], tmp_path)
     assert outcome.code == 0, outcome.tail
-    for said in ("20 samples planned", "physical", "to edit: 20 samples on 3 ranks", "FakeEditor", "here/run"):
+    for said in ("20 samples planned", "physical", "20 samples to edit on 3 ranks", "FakeEditor", "here/run"):
         assert said in outcome.output, outcome.tail
     for phase in ("score", "report", "plan"):
         outcome = run_python(["-m", f"editbench.{phase}", *arguments], tmp_path)

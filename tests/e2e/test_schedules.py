@@ -9,8 +9,8 @@ import pytest
 from benchmark_file import write_benchmark
 from running import run_phase
 
-from editbench.distributed import group as distributed
-from editbench.distributed.group import Ranks
+from editbench.distributed.group import Group
+from editbench.distributed.ranks import Ranks
 from editbench.run.folder import RunDir
 
 SAMPLES = 12
@@ -101,18 +101,16 @@ class Store:
 
 
 @pytest.mark.parametrize(("items", "world_size"), [(0, 2), (1, 3), (5, 2), (20, 2), (20, 1)])
-def test_each_item_is_drawn_once_and_none_ahead_of_its_work_at_the_end(
-    items: int, world_size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(distributed, "_store", Store())
+def test_each_item_is_drawn_once_and_none_ahead_of_its_work_at_the_end(items: int, world_size: int) -> None:
+    def drawn(store: Store, rank: int) -> Iterator[tuple[int, int | None]]:
+        group = Group.__new__(Group)
+        group.ranks, group.store = Ranks(rank, world_size, rank, world_size), store
+        return group.draw("items", range(items))
 
-    def drawn(rank: int) -> Iterator[int | None]:
-        return distributed.draw("items", range(items), Ranks(rank, world_size, rank, world_size))
-
-    turns = [turn for turns in zip_longest(*map(drawn, range(world_size))) for turn in turns]
-    assert [turn for turn in turns if turn is not None] == list(range(items))
-    monkeypatch.setattr(distributed, "_store", Store())
-    alone = list(drawn(0))
-    first_gap = alone.index(None) if None in alone else 0
-    assert first_gap == (0 if items == 0 else max(1, items - 3 * world_size + 1))
-    assert all(turn is None for turn in alone[first_gap::2]) and len(alone[first_gap::2]) == min(items, 3 * world_size)
+    shared = Store()
+    turns = [turn for turns in zip_longest(*(drawn(shared, rank) for rank in range(world_size))) for turn in turns]
+    assert sorted(turn[0] for turn in turns if turn is not None) == list(range(items))
+    alone = list(drawn(Store(), 0))
+    assert [item for item, _ in alone] == list(range(items))
+    ahead = [item for item, following in alone if following is not None]
+    assert ahead == list(range(max(0, items - 3 * world_size)))

@@ -1,14 +1,11 @@
 """Phase 1 without processes: what becomes of one sample, what is found missing, what is written."""
 
-import functools
 import hashlib
 import json
 import tarfile
-import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +19,8 @@ from editbench.components.checkpoint import Checkpoint
 from editbench.components.load import open_dataset
 from editbench.config import load as configuration
 from editbench.config.schema import Config, SourceConfig
-from editbench.datasets import sources as behind
-from editbench.edit import EditWriter, edit_one, read_sample
+from editbench.datasets.sources import Sources
+from editbench.edit import edit_one
 from editbench.editors.fake import FakeEditor
 from editbench.errors import InvalidOutputError, UserError
 from editbench.images import decode_rgb
@@ -35,6 +32,7 @@ from editbench.run.records import Edit
 from editbench.run.recovery import take_up_stored
 from editbench.run.session import Session
 from editbench.run.shards import read_image
+from editbench.run.sinks import EditSink
 from editbench.todo import EditTask, find_edit_tasks, withdraw_edits
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理"]
@@ -100,7 +98,7 @@ def no_step(_done: int, _total: int) -> None:
 
 
 def edit_task(run: Run, editor: Any, task: Any) -> tuple[Edit, Image.Image | None]:
-    read = functools.partial(read_sample, open_dataset(run.config.dataset), SourceConfig(), task.sample)
+    read = Sources(open_dataset(run.config.dataset), SourceConfig()).take(task.sample, then=None)
     return edit_one(editor, task, read, no_step)
 
 
@@ -243,16 +241,16 @@ def test_a_checkpoint_with_other_weights_makes_other_edits(run: Run) -> None:
 def write_edits(run: Run, tasks: list[EditTask], fail: set[int] = frozenset()) -> None:
     """Edit these tasks and write them as rank 0 does; those at the given positions fail."""
     session = Session(run.run_dir, "edit", 6, Counter(), 1.0, {"name": "fake"})
-    writer = EditWriter(run.run_dir, 1, [task.sample for task in tasks], session)
+    sink = EditSink(run.run_dir, 1, [task.sample for task in tasks], session)
     with session:
         for position, task in enumerate(tasks):
             editor = Returns(RuntimeError("no")) if position in fail else FakeEditor("cpu")
             edit, image = edit_task(run, editor, task)
-            writer.handle(phase._payload(edit, image))
-    writer.close()
+            sink.handle(phase.encode(edit, image))
+    sink.close()
 
 
-def test_the_writer_puts_every_image_where_the_index_says(run: Run) -> None:
+def test_the_sink_puts_every_image_where_the_index_says(run: Run) -> None:
     tasks, _ = run.find()
     write_edits(run, tasks, fail={1, 4})
     edits = run.run_dir.read_edits()
@@ -282,7 +280,7 @@ def test_the_writer_puts_every_image_where_the_index_says(run: Run) -> None:
         assert (metadata["sha256"], metadata["seed"]) == (edit.sha256, task.seed)
 
 
-def test_the_writer_goes_on_where_an_earlier_one_ended(run: Run) -> None:
+def test_the_sink_goes_on_where_an_earlier_one_ended(run: Run) -> None:
     tasks, _ = run.find()
     write_edits(run, tasks[:3])
     before = run.run_dir.read_edits()
@@ -417,21 +415,3 @@ def test_an_editor_may_use_its_memory_again(run: Run) -> None:
     _, image = edit_task(run, Reusing("cpu"), task)
     reused.putpixel((0, 0), (1, 2, 3))
     assert image.getpixel((0, 0)) == (task.seed % 255, 0, 0)
-
-
-@pytest.mark.parametrize("sync_every", [1, 0])
-def test_behind_a_barrier_encoding_and_reading_let_the_next_edit_begin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync_every: int
-) -> None:
-    waited: dict[int, list[float]] = {}
-
-    def record(seconds: float) -> None:
-        waited.setdefault(threading.get_ident(), []).append(seconds)
-
-    monkeypatch.setattr(behind, "time", SimpleNamespace(sleep=record))
-    write_benchmark(tmp_path / "bench.json", ["physical"] * 5)
-    overrides = [f"dataset.path={tmp_path / 'bench.json'}", f"run_dir={tmp_path / 'run'}", "editor=fake", "judge=fake"]
-    config = configuration.load([*overrides, "editor.latency_s=0.02", f"edit.sync_every={sync_every}"])
-    assert phase.main(config) == 0
-    assert [len(times) for times in waited.values()] == [5, 5]  # the thread that reads, and the one that encodes
-    assert [max(times) > 0 for times in waited.values()] == [bool(sync_every)] * 2

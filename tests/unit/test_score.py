@@ -13,7 +13,6 @@ import pytest
 from benchmark_file import make_picture, write_benchmark
 from PIL import Image
 
-from editbench import score as phase
 from editbench.components.load import open_dataset
 from editbench.config import load as configuration
 from editbench.config.schema import Config
@@ -31,7 +30,7 @@ from editbench.run.lines import JsonLines
 from editbench.run.records import Edit, Judgment, Sample
 from editbench.run.session import Session
 from editbench.run.shards import ShardWriter
-from editbench.score import JudgmentWriter
+from editbench.run.sinks import JudgmentSink
 from editbench.todo import JudgeTask, cut_batches, find_judge_tasks
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理", "环境", "social"]
@@ -603,15 +602,15 @@ def test_the_source_counts_as_length_where_the_judge_sees_it(run: Run) -> None:
     assert [other.length - one.length for one, other in zip(alone, both, strict=True)] == [640 * 480 / 1024] * 8
 
 
-def test_the_writer_appends_a_whole_line_per_judgment_and_status_counts_them(run: Run) -> None:
+def test_the_sink_appends_a_whole_line_per_judgment_and_status_counts_them(run: Run) -> None:
     session = Session(run.run_dir, "score", 8, Counter(), 1.0, {"name": "fake"})
-    writer = JudgmentWriter(run.run_dir, "fake", [], session)
+    sink = JudgmentSink(run.run_dir, "fake", [], session)
     replies = ["Score: 7"] * 5 + ["no number", "8-9"]
     judgments = run.judge(Scripted(lambda request: replies[request.index], bad=[7]), "judge.max_retries=0")
     with session:
-        writer.handle(phase._payload(judgments[4:]))
-        writer.handle(phase._payload(judgments[:4]))
-    writer.close()
+        sink.handle(judgments[4:])
+        sink.handle(judgments[:4])
+    sink.close()
     assert run.run_dir.read_judgments("fake") == {judgment.sample_id: judgment for judgment in judgments}
     assert len(run.run_dir.judgments_of("fake").read_bytes().splitlines()) == 8
     status = json.loads(run.run_dir.status.read_text())

@@ -15,7 +15,7 @@ from editbench.errors import UserError
 from editbench.redaction import redact, restore
 from editbench.run.folder import RunDir
 from editbench.run.identity import component_identity
-from editbench.score import _planned_dataset
+from editbench.score import planned_dataset
 
 SECRETS = {
     name: f"s3cret-{name}-0123456789"
@@ -180,7 +180,7 @@ def test_the_dataset_of_the_plan_gets_the_secrets_of_this_start(private: Path) -
     config = configured(private)
     if RunDir(config.run_dir).read_plan() is None:
         command(private, "plan")
-    planned = _planned_dataset(RunDir(config.run_dir), config)
+    planned = planned_dataset(RunDir(config.run_dir).read_plan(), config)
     assert planned.kwargs == config.dataset.kwargs | {"path": str(private / "bench.json")}
     open_dataset(planned)
 
