@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from editbench import logs
-from editbench.components.checkpoint import Checkpoint
 from editbench.components.load import construct, copied_bytes, find_checkpoint
 from editbench.config.schema import ComponentConfig, Config
 from editbench.distributed import devices
@@ -23,7 +22,7 @@ from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preempti
 from editbench.distributed.ranks import Ranks
 from editbench.run.folder import RunDir
 from editbench.run.records import FAILURE_STATES
-from editbench.run.session import Session, SilentSession, component_facts
+from editbench.run.session import Session, SilentSession, check_failures, component_facts
 from editbench.todo import Todo
 
 Item = TypeVar("Item")
@@ -61,7 +60,10 @@ class Job:
         config: The run.
 
     Attributes:
+        component: Configuration of the editor or judge.
+        checkpoint: Its checkpoint, found or fetched once on each node; None if it has none.
         ranks: Who this process is.
+        group: The job's processes.
         folder: The run folder.
         session: What this start has done so far, on record on rank 0.
         preempted: Whether the phase ended before it was done, because of a signal.
@@ -69,6 +71,7 @@ class Job:
 
     def __init__(self, phase: str, config: Config) -> None:
         self.phase, self.config = phase, config
+        self.component: ComponentConfig = config.editor if phase == "edit" else config.judge
         self.ranks = Ranks.from_env()
         self.folder = RunDir(config.run_dir)
         self.session: Session | SilentSession = SilentSession()
@@ -77,9 +80,13 @@ class Job:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._open.enter_context(self._preemption)
-        self.group = self._open.enter_context(process_group(self.ranks, self.config.distributed))
-        logs.set_up(self.phase, self.ranks.rank, self.folder.create(), self.config.log_level)
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(self._preemption)
+            self.group = opened.enter_context(process_group(self.ranks, self.config.distributed))
+            logs.set_up(self.phase, self.ranks.rank, self.folder.create(), self.config.log_level)
+            fetch = f"the download of {self.component.kwargs.get('checkpoint')}"
+            self.checkpoint = self.group.node_first(lambda: find_checkpoint(self.component, download=True), fetch)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(
@@ -103,11 +110,6 @@ class Job:
         """Whether a signal has asked this rank to begin nothing more."""
         return self._preemption.requested
 
-    def find_checkpoint(self, component: ComponentConfig) -> Checkpoint | None:
-        """Find the checkpoint of a component, or fetch it, once on each node."""
-        fetch = f"the download of {component.kwargs.get('checkpoint')}"
-        return self.group.node_first(lambda: find_checkpoint(component, download=True), fetch)
-
     def plan(self, find: Callable[[], Todo[Any, Any]]) -> Todo[Any, Any]:
         """Let rank 0 lock the run folder and find what is to be done; all ranks get it."""
 
@@ -122,19 +124,21 @@ class Job:
 
         return self.group.on_rank_0(lock_and_find, "the planning")
 
-    def begin(self, todo: Todo[Any, Any], component: ComponentConfig, checkpoint: Checkpoint | None) -> None:
+    def check_failures(self, todo: Todo[Any, Any]) -> None:
+        """Refuse to go on where too much has failed in earlier starts."""
+        check_failures(self.phase, todo.states, todo.total, self.config.max_failed)
+
+    def begin(self, todo: Todo[Any, Any]) -> None:
         """Put on record, on rank 0, that the phase works now, and with what."""
         if self.ranks.rank == 0:
-            made_by = component_facts(component, checkpoint)
+            made_by = component_facts(self.component, self.checkpoint)
             session = Session(self.folder, self.phase, todo.total, todo.states, self.config.max_failed, made_by)
             self.session = self._open.enter_context(session)
 
-    def load(self, component: ComponentConfig, checkpoint: Checkpoint | None, on: list[str], **recorded: Any) -> Any:
+    def load(self, on: list[str], **recorded: Any) -> Any:
         """Construct the editor or the judge, in turns with the other ranks of the node.
 
         Args:
-            component: What to construct.
-            checkpoint: Where its weights lie.
             on: This rank's devices; empty if it gets nothing to do.
             **recorded: What else is known of this start by now.
 
@@ -144,16 +148,17 @@ class Job:
         Raises:
             Preempted: a signal came; `Job` takes it.
         """
-        group = "judge" if component is self.config.judge else "editor"
-        limit = (self.config.judge if group == "judge" else self.config.edit).max_concurrent_loads
-        placement: dict[str, Any] = {"devices": on} if group == "judge" else {"device": on[0] if on else None}
+        is_edit = self.phase == "edit"
+        limit = self.config.edit.max_concurrent_loads if is_edit else self.config.judge.max_concurrent_loads
+        copied = copied_bytes(self.component, self.checkpoint)
         model = None
         began = time.monotonic()
         with self._preemption.at_once():
-            with self.group.loading_turn(limit, copied_bytes(component, checkpoint)):
+            with self.group.loading_turn(limit, copied):
                 if on:
                     devices.use(on[0])
-                    model = construct(component, group, checkpoint, **placement)
+                    placement: dict[str, Any] = {"device": on[0]} if is_edit else {"devices": on}
+                    model = construct(self.component, "editor" if is_edit else "judge", self.checkpoint, **placement)
             everywhere = self.group.all_gather(devices.describe(on))
         recorded |= {"world_size": self.ranks.world_size, "devices": everywhere}
         recorded["load_s"] = round(time.monotonic() - began, 3)

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from editbench import cli, logs
 from editbench.components.load import find_checkpoint, open_dataset
-from editbench.config.schema import Config
+from editbench.config.schema import ComponentConfig, Config
 from editbench.datasets.base import BadRecord, Dataset, Record
 from editbench.distributed.ranks import Ranks
 from editbench.errors import UserError
-from editbench.redaction import redact
+from editbench.redaction import redact, restore
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_key
 from editbench.run.records import Sample
@@ -105,6 +105,15 @@ def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object]
         run_dir.create()
         run_dir.write_plan(plan)
     return plan
+
+
+def planned_dataset(config: Config, run_dir: RunDir) -> ComponentConfig:
+    """The dataset that the plan was made from, whatever dataset this start's overrides name."""
+    plan = run_dir.read_plan()
+    if plan is None:
+        raise UserError(f"{run_dir.plan} was removed while the phase was running; start it again")
+    made_from = plan.made_from["dataset"]
+    return ComponentConfig(made_from["class"], "dataset", restore(made_from["kwargs"], config.dataset.kwargs))
 
 
 def _collect(dataset: Dataset, names: dict[str, str]) -> tuple[list[Sample], list[BadRecord]]:

@@ -13,20 +13,16 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from editbench import cli
-from editbench.components.checkpoint import Checkpoint
 from editbench.components.load import open_dataset
-from editbench.config.schema import ComponentConfig, Config
+from editbench.config.schema import Config
 from editbench.errors import UserError
 from editbench.job import Job
 from editbench.judges.batches import BatchJudge, describe_mode
 from editbench.judges.placement import place
-from editbench.plan import show_dry_run
-from editbench.redaction import restore
-from editbench.run.folder import Plan
-from editbench.run.records import Judgment
-from editbench.run.session import check_failures
+from editbench.plan import planned_dataset, show_dry_run
+from editbench.run.records import JudgeTask, Judgment
 from editbench.run.sinks import JudgmentSink
-from editbench.todo import JudgeTask, Todo, cut_batches, find_judge_tasks, refuse_lost, withdraw_judgments
+from editbench.todo import Todo, cut_batches, find_judge_tasks, read_edited_plan, withdraw_judgments
 
 logger = logging.getLogger("editbench.score")
 
@@ -36,39 +32,36 @@ def main(config: Config) -> int:
     if config.dry_run:
         return show_dry_run(config, "score")
     with Job("score", config) as job:
-        checkpoint = job.find_checkpoint(config.judge)
-        todo = job.plan(lambda: find_missing(config, job, checkpoint))
+        todo = job.plan(lambda: find_missing(config, job))
         if todo.tasks:
-            score_all(config, job, checkpoint, todo)
+            score_all(config, job, todo)
     return job.exit_code
 
 
-def find_missing(config: Config, job: Job, checkpoint: Checkpoint | None) -> Todo[JudgeTask, Judgment]:
+def find_missing(config: Config, job: Job) -> Todo[JudgeTask, Judgment]:
     """On rank 0: find edited samples without a judgment, and withdraw the judgments that are made anew."""
     folder, judge = job.folder, config.judge.name
-    plan = _plan(job)
-    edits = folder.read_edits()
-    refuse_lost(folder, folder.lost_images(edits))
-    todo = find_judge_tasks(config, folder, plan, checkpoint)
-    if not todo.total and len(edits) < len(plan.samples):
+    plan = read_edited_plan(folder)
+    todo = find_judge_tasks(config, folder, plan, job.checkpoint)
+    if not todo.total and len(folder.read_edits()) < len(plan.samples):
         raise UserError(f"{folder.root}: no planned sample has an edited image yet; run the edit phase first")
     if todo.total < len(plan.samples):
         logger.warning("%d of %d planned samples have an edited image", todo.total, len(plan.samples))
-    check_failures("score", todo.states, todo.total, config.max_failed)
+    job.check_failures(todo)
     withdraw_judgments(todo.tasks, folder, judge)
     folder.write_config(config.resolved, judge)
     return todo
 
 
-def score_all(config: Config, job: Job, checkpoint: Checkpoint | None, todo: Todo[JudgeTask, Judgment]) -> None:
+def score_all(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> None:
     """Judge batches that no other replica has, each on its way to rank 0 behind the next."""
-    job.begin(todo, config.judge, checkpoint)
+    job.begin(todo)
     job.session.loaded(describe_mode(config.judge))
-    dataset = open_dataset(planned_dataset(_plan(job), config)) if config.judge.compare_with_original else None
-    placement = place(config, job.group, checkpoint)
+    dataset = open_dataset(planned_dataset(config, job.folder)) if config.judge.compare_with_original else None
+    placement = place(config, job.group, job.checkpoint)
     batches = cut_batches(todo.tasks, placement.batch_size)
     on = placement.devices(job.ranks.rank, len(batches))
-    judge = job.load(config.judge, checkpoint, on, batch_size=placement.batch_size, batches=len(batches))
+    judge = job.load(on, batch_size=placement.batch_size, batches=len(batches))
     if judge and config.judge.mode == "expected":
         judge.check_labels(list(config.judge.labels))
     with job.results(lambda: JudgmentSink(job.folder, config.judge.name, todo.kept, job.session)) as results:
@@ -82,19 +75,6 @@ def _drawn(job: Job, batches: Sequence[list[JudgeTask]]) -> Iterator[list[JudgeT
         yield batch
         if following is None:
             yield None
-
-
-def planned_dataset(plan: Plan, config: Config) -> ComponentConfig:
-    """The dataset that the plan was made from, whatever dataset this start's overrides name."""
-    made_from = plan.made_from["dataset"]
-    return ComponentConfig(made_from["class"], "dataset", restore(made_from["kwargs"], config.dataset.kwargs))
-
-
-def _plan(job: Job) -> Plan:
-    plan = job.folder.read_plan()
-    if plan is None or not job.folder.edits_index.exists():
-        raise UserError(f"{job.folder.root}: nothing was edited here; run the edit phase first, or give its run_name")
-    return plan
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ processes.
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from editbench.components.checkpoint import Checkpoint
@@ -24,7 +23,7 @@ from editbench.run.identity import (
     sample_seed,
 )
 from editbench.run.lines import JsonLines
-from editbench.run.records import Edit, Judgment, Sample, State
+from editbench.run.records import Edit, EditTask, JudgeTask, Judgment, Sample, State
 
 Task = TypeVar("Task")
 Record = TypeVar("Record", Edit, Judgment)
@@ -34,39 +33,6 @@ EDIT_KEYS = ("editor.", "seed", "dataset.language")
 
 JUDGE_KEYS = ("judge.", "rubrics.")
 """Keys of the configuration that can change a judgment."""
-
-
-@dataclass(frozen=True, slots=True)
-class EditTask:
-    """One edit to be made.
-
-    Attributes:
-        sample: What is edited.
-        seed: Seed of its noise.
-        unit: What the edit will count as.
-    """
-
-    sample: Sample
-    seed: int
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeTask:
-    """One judgment to be made.
-
-    Attributes:
-        sample, edit: What is judged.
-        unit: What the judgment will count as.
-        length: Estimate of the tokens that the judge reads beside the rubric; for ordering.
-        place: Position by length among all samples of the category that have an edited image.
-    """
-
-    sample: Sample
-    edit: Edit
-    unit: str
-    length: int
-    place: int
 
 
 class Todo(NamedTuple, Generic[Task, Record]):
@@ -167,6 +133,19 @@ def find_judge_tasks(
     if changed and config.on_change == "stop":
         raise refuse_changed("judgments", changed, run_dir.read_config(config.judge.name), config.resolved, JUDGE_KEYS)
     return Todo(tasks, kept)
+
+
+def read_edited_plan(run_dir: RunDir) -> Plan:
+    """Read the plan of a run that has edits.
+
+    Raises:
+        UserError: there is none, or images that the index names are gone.
+    """
+    plan = run_dir.read_plan()
+    if plan is None or not run_dir.edits_index.exists():
+        raise UserError(f"{run_dir.root}: nothing was edited here; run the edit phase first, or give its run_name")
+    refuse_lost(run_dir, run_dir.lost_images(run_dir.read_edits()))
+    return plan
 
 
 def withdraw_edits(tasks: Sequence[EditTask], run_dir: RunDir) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from PIL import Image
 
 from editbench import images
-from editbench.config.schema import SourceConfig
-from editbench.datasets.base import Dataset, check_instruction, read_source
+from editbench.components.load import open_dataset
+from editbench.config.schema import ComponentConfig, SourceConfig
+from editbench.datasets.base import check_instruction, read_source
 from editbench.run.records import Sample
 
 ReadSource = Callable[[], Image.Image]
@@ -21,8 +22,8 @@ class Sources:
         limits: What is accepted.
     """
 
-    def __init__(self, dataset: Dataset, limits: SourceConfig) -> None:
-        self._dataset, self._limits = dataset, limits
+    def __init__(self, dataset: ComponentConfig, limits: SourceConfig) -> None:
+        self._dataset, self._limits = open_dataset(dataset), limits
         self._reader = concurrent.futures.ThreadPoolExecutor(1, "read")
         self._ahead: dict[str, concurrent.futures.Future[Image.Image]] = {}
 

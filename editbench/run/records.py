@@ -1,4 +1,6 @@
-"""What passes between the phases: Sample, Edit, Judgment. Plain data; imports nothing of ours.
+"""What passes between the phases: Sample, Edit, Judgment, and the tasks to make them.
+
+Plain data; imports nothing of ours.
 
 Every planned sample is at any time in exactly one `State`.
 """
@@ -125,6 +127,39 @@ class Judgment:
     latency_s: float | None = None
     error_type: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EditTask:
+    """One edit to be made.
+
+    Attributes:
+        sample: What is edited.
+        seed: Seed of its noise.
+        unit: What the edit will count as.
+    """
+
+    sample: Sample
+    seed: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTask:
+    """One judgment to be made.
+
+    Attributes:
+        sample, edit: What is judged.
+        unit: What the judgment will count as.
+        length: Estimate of the tokens that the judge reads beside the rubric; for ordering.
+        place: Position by length among all samples of the category that have an edited image.
+    """
+
+    sample: Sample
+    edit: Edit
+    unit: str
+    length: int
+    place: int
 
 
 def to_dict(record: Sample | Edit | Judgment) -> dict[str, Any]:

@@ -31,8 +31,9 @@ from editbench.judges.batches import BatchJudge
 from editbench.judges.prompt_prefix import PromptPrefixes
 from editbench.judges.prompts import prompts
 from editbench.run.folder import RunDir
+from editbench.run.records import JudgeTask
 from editbench.run.shards import read_image
-from editbench.todo import JudgeTask, cut_batches, find_judge_tasks
+from editbench.todo import cut_batches, find_judge_tasks
 
 SIZES = (4, 8)
 PLACEHOLDER = "<the picture>"

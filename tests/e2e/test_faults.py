@@ -22,14 +22,14 @@ from editbench.components.load import open_dataset
 from editbench.config import load as configuration
 from editbench.config.schema import SourceConfig
 from editbench.datasets.sources import Sources
-from editbench.edit import edit_one
+from editbench.editors.one_sample import edit_one
 from editbench.errors import UserError
 from editbench.judges.base import Request
 from editbench.judges.batches import ask
 from editbench.run.folder import RunDir
-from editbench.run.records import Edit, Sample
+from editbench.run.records import Edit, EditTask, Sample
 from editbench.run.shards import read_image
-from editbench.todo import EditTask, find_edit_tasks, find_judge_tasks
+from editbench.todo import find_edit_tasks, find_judge_tasks
 
 SAMPLES = 10
 TIMEOUT_S = 5
@@ -515,7 +515,7 @@ def one_task(folder: Path) -> tuple[Any, EditTask]:
     record = next(iter(dataset.scan()))
     digest = hashlib.sha256(record.source).hexdigest()
     sample = Sample(0, record.sample_id, "a", "physical", record.instruction, "a cat", digest, record.locator)
-    return dataset, EditTask(sample, 1, "unit")
+    return config.dataset, EditTask(sample, 1, "unit")
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), torch.OutOfMemoryError("CUDA out of memory")])

@@ -14,26 +14,25 @@ from benchmark_file import make_picture, write_benchmark
 from PIL import Image
 from running import run_python
 
-from editbench import edit as phase
 from editbench.components.checkpoint import Checkpoint
 from editbench.components.load import open_dataset
 from editbench.config import load as configuration
 from editbench.config.schema import Config, SourceConfig
 from editbench.datasets.sources import Sources
-from editbench.edit import edit_one
 from editbench.editors.fake import FakeEditor
+from editbench.editors.one_sample import edit_one, encode
 from editbench.errors import InvalidOutputError, UserError
 from editbench.images import decode_rgb
 from editbench.plan import ensure_plan
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_input, sample_seed
 from editbench.run.lines import JsonLines
-from editbench.run.records import Edit
+from editbench.run.records import Edit, EditTask
 from editbench.run.recovery import take_up_stored
 from editbench.run.session import Session
 from editbench.run.shards import read_image
 from editbench.run.sinks import EditSink
-from editbench.todo import EditTask, find_edit_tasks, withdraw_edits
+from editbench.todo import find_edit_tasks, withdraw_edits
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理"]
 
@@ -98,7 +97,7 @@ def no_step(_done: int, _total: int) -> None:
 
 
 def edit_task(run: Run, editor: Any, task: Any) -> tuple[Edit, Image.Image | None]:
-    read = Sources(open_dataset(run.config.dataset), SourceConfig()).take(task.sample, then=None)
+    read = Sources(run.config.dataset, SourceConfig()).take(task.sample, then=None)
     return edit_one(editor, task, read, no_step)
 
 
@@ -246,7 +245,7 @@ def write_edits(run: Run, tasks: list[EditTask], fail: set[int] = frozenset()) -
         for position, task in enumerate(tasks):
             editor = Returns(RuntimeError("no")) if position in fail else FakeEditor("cpu")
             edit, image = edit_task(run, editor, task)
-            sink.handle(phase.encode(edit, image))
+            sink.handle(encode(edit, image))
     sink.close()
 
 

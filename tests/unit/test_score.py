@@ -27,11 +27,11 @@ from editbench.plan import ensure_plan
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_input
 from editbench.run.lines import JsonLines
-from editbench.run.records import Edit, Judgment, Sample
+from editbench.run.records import Edit, JudgeTask, Judgment, Sample
 from editbench.run.session import Session
 from editbench.run.shards import ShardWriter
 from editbench.run.sinks import JudgmentSink
-from editbench.todo import JudgeTask, cut_batches, find_judge_tasks
+from editbench.todo import cut_batches, find_judge_tasks
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理", "环境", "social"]
 SIZES = [(40, 30), (20, 50), (64, 64)]

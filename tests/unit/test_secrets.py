@@ -12,10 +12,10 @@ from editbench.components.load import open_dataset
 from editbench.config.load import load
 from editbench.config.schema import Config
 from editbench.errors import UserError
+from editbench.plan import planned_dataset
 from editbench.redaction import redact, restore
 from editbench.run.folder import RunDir
 from editbench.run.identity import component_identity
-from editbench.score import planned_dataset
 
 SECRETS = {
     name: f"s3cret-{name}-0123456789"
@@ -180,7 +180,7 @@ def test_the_dataset_of_the_plan_gets_the_secrets_of_this_start(private: Path) -
     config = configured(private)
     if RunDir(config.run_dir).read_plan() is None:
         command(private, "plan")
-    planned = planned_dataset(RunDir(config.run_dir).read_plan(), config)
+    planned = planned_dataset(config, RunDir(config.run_dir))
     assert planned.kwargs == config.dataset.kwargs | {"path": str(private / "bench.json")}
     open_dataset(planned)
 

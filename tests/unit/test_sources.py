@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from editbench.config.schema import ComponentConfig, SourceConfig
 from editbench.datasets.sources import Sources
 
 
@@ -20,7 +21,9 @@ def test_a_source_is_read_while_the_sample_before_is_at_work(monkeypatch: pytest
         return Image.new("RGB", (8, 8))
 
     monkeypatch.setattr(Sources, "read", read)
-    sources = Sources(None, None)
+    sources = Sources(
+        ComponentConfig("editbench.datasets.json_file.JsonFile", "dataset", {"path": __file__}), SourceConfig()
+    )
     first = sources.take(samples[0], then=samples[1])
     assert first().size == (8, 8)
     assert began["1"].wait(10)  # before anybody asks for it

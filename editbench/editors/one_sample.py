@@ -1,0 +1,64 @@
+"""Edits one sample: whatever goes wrong with it is put on record, and ends nothing else."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from PIL import Image
+
+from editbench import images, logs
+from editbench.datasets.sources import ReadSource
+from editbench.distributed import devices
+from editbench.editors.base import Editor
+from editbench.errors import InvalidOutputError
+from editbench.redaction import hide
+from editbench.run.identity import sample_input
+from editbench.run.records import Edit, EditTask
+
+logger = logging.getLogger(__name__)
+
+
+def encode(edit: Edit, image: Image.Image | None) -> tuple[Edit, bytes | None]:
+    """What travels to rank 0: the record, and its PNG if there is one."""
+    return edit, None if image is None else images.encode_png(image)
+
+
+def edit_one(
+    editor: Editor, task: EditTask, read: ReadSource, on_step: Callable[[int, int], None]
+) -> tuple[Edit, Image.Image | None]:
+    """Edit one sample; whatever goes wrong with it is put on record and ends nothing else.
+
+    Args:
+        editor: The editor.
+        task: What is edited.
+        read: Gives the source image, or raises what is wrong with it.
+        on_step: Called with (steps done, steps in all).
+
+    Returns:
+        The record, and the edited image if there is a valid one.
+
+    Raises:
+        Exception: a CUDA error after which this process can do nothing more on its device.
+    """
+    sample = task.sample
+    edit = Edit(sample.sample_id, sample.category, "edited", task.unit, sample_input(sample), task.seed)
+    image = None
+    started = time.monotonic()
+    try:
+        source = read()
+        edit.source_width, edit.source_height = source.size
+        result = editor.edit(source, sample.instruction, task.seed, on_step)
+        images.check_edited(result)
+        edit.width, edit.height = result.size
+        image = result.copy()  # it is encoded while the editor is at work again, maybe in the same memory
+    except Exception as error:
+        if devices.is_lost(error):
+            raise
+        edit.state = "invalid_output" if isinstance(error, InvalidOutputError) else "edit_failed"
+        edit.error_type, edit.error = type(error).__name__, hide(str(error))
+        logger.warning("sample %s: %s: %s", *map(logs.printable, (sample.sample_id, edit.error_type, edit.error)))
+        logger.debug("the traceback", exc_info=True)
+    if edit.state != "edited":
+        devices.empty_cache()  # outside the except clause: the exception holds on to the edit's tensors
+    edit.latency_s = round(time.monotonic() - started, 4)
+    return edit, image
