@@ -28,7 +28,7 @@ def main(config: Config) -> int:
     if config.dry_run:
         return show_dry_run(config, "edit")
     with Job("edit", config) as job:
-        todo = job.plan(lambda: find_missing(config, job))
+        todo = job.take_stock(lambda: find_missing(config, job))
         if todo.tasks:
             edit_all(config, job, todo)
     return job.exit_code

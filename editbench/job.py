@@ -110,19 +110,21 @@ class Job:
         """Whether a signal has asked this rank to begin nothing more."""
         return self._preemption.requested
 
-    def plan(self, find: Callable[[], Todo[Any, Any]]) -> Todo[Any, Any]:
-        """Let rank 0 lock the run folder and find what is to be done; all ranks get it."""
+    def take_stock(self, find: Callable[[], Todo[Any, Any]]) -> Todo[Any, Any]:
+        """Let rank 0 lock the run folder and find what is to be done; all get the tasks, what is kept stays there."""
+        kept: list[Any] = []
 
-        def lock_and_find() -> Todo[Any, Any]:
+        def lock_and_find() -> list[Any]:
             self.folder.lock(self.phase)
             todo = find()
             if not todo.tasks:
                 failed = sum(todo.states[state] for state in FAILURE_STATES)
                 self.folder.write_status(self.phase, "done", todo.total, failed, todo.total)
                 logger.info("nothing is left to %s (failed samples are tried again with retry_failed=true)", self.phase)
-            return todo
+            kept.extend(todo.kept)
+            return todo.tasks
 
-        return self.group.on_rank_0(lock_and_find, "the planning")
+        return Todo(self.group.on_rank_0(lock_and_find, "the planning"), kept)
 
     def check_failures(self, todo: Todo[Any, Any]) -> None:
         """Refuse to go on where too much has failed in earlier starts."""

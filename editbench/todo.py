@@ -28,10 +28,10 @@ from editbench.run.records import Edit, EditTask, JudgeTask, Judgment, Sample, S
 Task = TypeVar("Task")
 Record = TypeVar("Record", Edit, Judgment)
 
-EDIT_KEYS = ("editor.", "seed", "dataset.language")
+EDIT_KEYS = ("editor.", "seed", "dataset.language", "distributed.cpu_threads")
 """Keys of the configuration that can change an edited image."""
 
-JUDGE_KEYS = ("judge.", "rubrics.")
+JUDGE_KEYS = ("judge.", "rubrics.", "distributed.cpu_threads")
 """Keys of the configuration that can change a judgment."""
 
 
@@ -63,7 +63,7 @@ def find_edit_tasks(config: Config, run_dir: RunDir, plan: Plan, checkpoint: Che
     Raises:
         UserError: there are edits made with other settings, and `on_change` is `stop`.
     """
-    editor = component_identity(config.editor, checkpoint)
+    editor = component_identity(config.editor, checkpoint) | {"cpu_threads": config.distributed.cpu_threads}
     edits = run_dir.read_edits()
     lost = run_dir.lost_images(edits)
     tasks: list[EditTask] = []
@@ -97,7 +97,7 @@ def find_judge_tasks(
     Raises:
         UserError: there are judgments made with other settings, and `on_change` is `stop`.
     """
-    judge = component_identity(config.judge, checkpoint)
+    judge = component_identity(config.judge, checkpoint) | {"cpu_threads": config.distributed.cpu_threads}
     retries = config.judge.mode == "generate"
     if retries:
         judge["max_retries"] = config.judge.max_retries
