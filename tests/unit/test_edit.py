@@ -223,7 +223,7 @@ def test_settings_that_change_no_pixel_keep_the_edits(run: Run, harmless: str) -
 
 def test_the_number_of_threads_counts_as_a_setting_that_changes_pixels(run: Run) -> None:
     run.record(run.find()[0])
-    with pytest.raises(UserError, match="distributed.cpu_threads: 1 -> 2"):
+    with pytest.raises(UserError, match=r"distributed\.cpu_threads: 1 -> 2"):
         run.find("distributed.cpu_threads=2")
 
 
