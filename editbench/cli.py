@@ -13,11 +13,10 @@ from typing import NoReturn
 
 from editbench.components.check import check_components
 from editbench.config import load as configuration
-from editbench.config.load import CONF_DIR
+from editbench.config.places import CONF_DIR
 from editbench.config.schema import Config
 from editbench.errors import EXIT_PEER_LOST, EXIT_USER_ERROR, PeerLostError, UserError
-from editbench.logs import printable
-from editbench.redaction import hide, learn_secrets
+from editbench.text import hide, learn_secrets, printable
 
 _SECONDS_FOR_THE_OTHERS = 3
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from editbench import cli, images, logs
+from editbench import cli, images
 from editbench.components.checkpoint import Checkpoint
 from editbench.components.load import open_dataset
 from editbench.config.schema import Config
@@ -25,12 +25,12 @@ from editbench.editors.base import Editor
 from editbench.errors import InvalidOutputError
 from editbench.job import Job
 from editbench.plan import ensure_plan, show_dry_run
-from editbench.redaction import hide
 from editbench.run.identity import sample_input
 from editbench.run.records import Edit
 from editbench.run.recovery import take_up_stored
 from editbench.run.session import check_failures
 from editbench.run.sinks import EditSink
+from editbench.text import hide, printable
 from editbench.todo import EditTask, Todo, find_edit_tasks, withdraw_edits
 
 logger = logging.getLogger("editbench.edit")
@@ -118,7 +118,7 @@ def edit_one(
             raise
         edit.state = "invalid_output" if isinstance(error, InvalidOutputError) else "edit_failed"
         edit.error_type, edit.error = type(error).__name__, hide(str(error))
-        logger.warning("sample %s: %s: %s", *map(logs.printable, (sample.sample_id, edit.error_type, edit.error)))
+        logger.warning("sample %s: %s: %s", *map(printable, (sample.sample_id, edit.error_type, edit.error)))
         logger.debug("the traceback", exc_info=True)
     if edit.state != "edited":
         devices.empty_cache()  # outside the except clause: the exception holds on to the edit's tensors

@@ -21,11 +21,11 @@ from editbench.job import Job
 from editbench.judges.batches import BatchJudge, describe_mode
 from editbench.judges.placement import place
 from editbench.plan import show_dry_run
-from editbench.redaction import restore
 from editbench.run.folder import Plan
 from editbench.run.records import Judgment
 from editbench.run.session import check_failures
 from editbench.run.sinks import JudgmentSink
+from editbench.text import restore
 from editbench.todo import JudgeTask, Todo, cut_batches, find_judge_tasks, refuse_lost, withdraw_judgments
 
 logger = logging.getLogger("editbench.score")

@@ -27,11 +27,12 @@ def one_sentence(error: Exception, overrides: Sequence[str], conf_dir: Path) -> 
         key = missing.group(2)
         hint = _suggest(key, overrides, conf_dir)
         return f"there is no key {key!r}{hint}; conf/config.yaml and the chosen YAMLs list the keys"
-    option = re.search(r"Could not find '([^']+)/([^']+)'", text)
+    option = re.search(r"Could not find '([^'/]+)/([^']+)'", text)
     if option:
         group, name = option.groups()
         choices = sorted(path.stem for path in (conf_dir / group).glob("*.yaml"))
-        return f"{group}={name}: there is no conf/{group}/{name}.yaml; choose one of {', '.join(choices)}"
+        model = f"; a folder or a model of the hub is given as {group}.checkpoint={name}" if "/" in name else ""
+        return f"{group}={name}: there is no conf/{group}/{name}.yaml; choose one of {', '.join(choices)}{model}"
     if "override_grammar" in text:
         return (
             f"an override cannot be read: {text.splitlines()[0]} (overrides: {' '.join(overrides)}); they are "
