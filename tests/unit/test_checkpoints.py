@@ -62,11 +62,10 @@ def test_a_relative_path_gives_the_same_fingerprint(folder, monkeypatch):
     assert find("./checkpoint", None, False).fingerprint == expected
 
 
+LARGER = {"layer.weight": {"dtype": "F32", "shape": [5], "data_offsets": [0, 20]}}
 CHANGES = {
     "a tensor's shape": lambda f: (f / "b.safetensors").write_bytes(safetensors(describe_tensor([4, 1]), bytes(16))),
-    "more weights": lambda f: (f / "b.safetensors").write_bytes(
-        safetensors({"x": {"dtype": "F32", "shape": [5], "data_offsets": [0, 20]}}, bytes(20))
-    ),
+    "more weights": lambda f: (f / "b.safetensors").write_bytes(safetensors(LARGER, bytes(20))),
     "a config file": lambda f: (f / "vae" / "config.json").write_text('{"dim": 5}'),
     "a new file": lambda f: (f / "vae" / "merges.txt").write_text("a b"),
     "an empty new file": lambda f: (f / "extra.json").write_text(""),
@@ -143,7 +142,7 @@ GAPS = {
     "no header": (lambda f: (f / "b.safetensors").write_bytes(b"\xff" * 100), "b.safetensors is cut off, or no saf"),
     "a list": (
         lambda f: (f / "b.safetensors").write_bytes(b"\x08" + bytes(7) + b"[1, 2]  "),
-        "has a header that cannot",
+        "b.safetensors has a header",
     ),
     "cut weights": (
         lambda f: (f / "vae" / "model.safetensors").write_bytes(safetensors(describe_tensor([4]), bytes(15))),
@@ -157,15 +156,11 @@ GAPS = {
     "the index": (lambda f: shard(f, 1, 1), "model.safetensors.index.json is missing"),
     "a broken index": (
         lambda f: (f / "m.safetensors.index.json").write_text("{"),
-        "m.safetensors.index.json .* missing",
+        "m.safetensors.index.json ",
     ),
     "a part": (lambda f: pipeline(f, vae=["a", "B"], unet=["a", "B"]), "unet is missing, a part that model_index"),
     "a part's weights": (
-        lambda f: (
-            [pipeline(f, vae=["a", "B"]), (f / "vae" / "model.safetensors").unlink(), shard(f / "vae", 1, 1)]
-            and [index(f / "vae", "model-00001-of-00001.safetensors"), (f / "text").mkdir()]
-            and [pipeline(f, text=["a", "B"]), (f / "text" / "config.json").write_text("{}")]
-        ),
+        lambda f: [pipeline(f, text=["a", "B"]), (f / "text").mkdir(), (f / "text" / "config.json").write_text("{}")],
         "text has no .safetensors file",
     ),
     "a part's settings": (
@@ -245,9 +240,7 @@ def empty_hub_cache(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("empty_hub_cache")
 def test_a_hub_id_that_is_not_in_the_cache_is_none_or_an_error_by_choice():
     assert find("nobody/nothing", None, download=False) is None
-    with pytest.raises(
-        UserError, match=r"nobody/nothing: no such folder.*hub's local cache, and offline mode is on .HF_HUB_OFFLINE"
-    ):
+    with pytest.raises(UserError, match=r"nobody/nothing: no such folder.*local cache, and offline mode is on .HF_HUB"):
         find("nobody/nothing", None, download=True)
 
 
