@@ -78,7 +78,8 @@ class Job:
 
     def __enter__(self) -> Self:
         self._open.enter_context(self._preemption)
-        self.group = self._open.enter_context(process_group(self.ranks, self.config.distributed))
+        with self._preemption.at_once():
+            self.group = self._open.enter_context(process_group(self.ranks, self.config.distributed))
         logs.set_up(self.phase, self.ranks.rank, self.folder.create(), self.config.log_level)
         return self
 
