@@ -4,7 +4,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "conf" / "config.yaml").is_file() else None
+CHECKOUT = None if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
 """Root of the checkout the package runs from; None for an installed package."""
 
 CONF_DIR = CHECKOUT / "conf" if CHECKOUT else _PACKAGE / "conf"

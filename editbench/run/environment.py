@@ -30,11 +30,13 @@ def environment() -> dict[str, Any]:
 def git_commit() -> str | None:
     """The checkout's commit, with `-dirty` behind it if files were changed; None outside a git checkout.
 
-    Only of a repository whose root the checkout is: an installed package can lie in somebody else's.
+    Only of editbench's own repository: an installed or copied package can lie in somebody else's.
     """
-    if CHECKOUT is None or not (CHECKOUT / ".git").exists():
-        return None
     try:
+        if CHECKOUT is None or not (CHECKOUT / ".git").exists():
+            return None
+        if 'name = "editbench"' not in (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"):
+            return None
         described = subprocess.run(
             ["git", "-C", str(CHECKOUT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"],
             capture_output=True,
