@@ -13,6 +13,8 @@ from editbench.config.load import load
 from editbench.config.places import CHECKOUT, CONF_DIR
 from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
+from editbench.run.folder import RunDir
+from editbench.verify import _wanted
 
 
 def choices(group):
@@ -367,6 +369,13 @@ def test_a_configuration_of_another_version_is_told_by_its_first_difference(reso
     with pytest.raises(UserError) as caught:
         configuration.check(changed)
     assert says in str(caught.value)
+
+
+def test_verify_names_the_file_of_another_version(resolved, tmp_path):
+    run_dir = RunDir(tmp_path)
+    run_dir.write_config({**resolved, "edit": resolved["edit"] | {"turbo": 1}})
+    with pytest.raises(UserError, match=r"config\.yaml does not fit this version of editbench: there is no key"):
+        _wanted(run_dir)
 
 
 def test_what_only_a_checkout_has_is_asked_for_where_there_is_none(monkeypatch):
