@@ -106,7 +106,7 @@ class Group:
         if refusal is not None:
             refusal.on_all_ranks = True
             raise refusal
-        return result
+        return result  # type: ignore[no-any-return]
 
     def node_first(self, work: Callable[[], Result], what: str) -> Result:
         """Do the same work on every rank, on the first of each node before the others (it may fill a cache)."""
