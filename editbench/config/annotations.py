@@ -40,7 +40,7 @@ def fits(value: Any, wanted: Any) -> bool:
         return any(fits(value, part) for part in parts)
     if origin is Literal:
         return any(type(value) is type(part) and value == part for part in parts)
-    kind = origin or wanted
+    kind = dict if typing.is_typeddict(wanted) else origin or wanted
     if kind is Path:
         return isinstance(value, str) and bool(value.strip())
     if kind not in _IN_WORDS:
@@ -62,4 +62,6 @@ def in_words(wanted: Any) -> str:
         return " or ".join(parts) if len(parts) < 3 else f"one of {', '.join(map(str, parts))}"
     if origin is list:
         return f"a list, each item {in_words(parts[0])}"
+    if typing.is_typeddict(wanted):
+        return f"a mapping with {', '.join(typing.get_type_hints(wanted))}"
     return _IN_WORDS.get(origin or wanted) or str(getattr(wanted, "__name__", wanted))

@@ -92,26 +92,24 @@ def _keep_text(override: str, composed: DictConfig) -> str:
 def _annotation(path: list[str], composed: DictConfig) -> Any:
     """The annotated type of a setting, or of a component's argument; Any where none is known."""
     wanted: Any = Config
-    for depth, name in enumerate(path):
+    for name in path:
         if typing.get_origin(wanted) is dict:
             wanted = typing.get_args(wanted)[1]
-        elif dataclasses.is_dataclass(wanted):
-            is_component = issubclass(typing.cast(type, wanted), ComponentConfig)
-            hints = typing.get_type_hints(wanted, include_extras=True)
-            if is_component and name not in hints and depth == 1:
-                return _argument(str(composed[path[0]].get("_target_")), name)
-            wanted = hints.get(name, Any)
-        else:
-            return Any
+            continue
+        parts = (wanted, *typing.get_args(wanted))
+        keyed = next((part for part in parts if dataclasses.is_dataclass(part) or typing.is_typeddict(part)), None)
+        hints = typing.get_type_hints(keyed, include_extras=True) if keyed else {}
+        if name not in hints and keyed and issubclass(typing.cast(type, keyed), ComponentConfig):
+            hints = _arguments(str(composed[path[0]].get("_target_")))
+        wanted = hints.get(name, Any)
     return wanted
 
 
-def _argument(target: str, name: str) -> Any:
+def _arguments(target: str) -> dict[str, Any]:
     try:
-        parameters = inspect.signature(get_class(target)).parameters
+        return {name: given.annotation for name, given in inspect.signature(get_class(target)).parameters.items()}
     except Exception:  # whoever constructs it says what is wrong with it
-        return Any
-    return parameters[name].annotation if name in parameters else Any
+        return {}
 
 
 def check(resolved: dict[str, Any]) -> Config:

@@ -143,7 +143,7 @@ class Config:
     """Folder of the run; the phases meet there."""
     seed: int
     """The run's seed; each sample's own is made from it and the sample's id."""
-    categories: Annotated[list[str], Rule(lambda names: len(names) > 0, "a list: 'categories=[…]'")] | None
+    categories: Annotated[list[str], Rule(lambda names: len(names) > 0, "a list of names: 'categories=[…]'")] | None
     """Only these categories, by any of their names; None: all."""
     limit: Count | None
     """Only the first so many samples; None: all."""

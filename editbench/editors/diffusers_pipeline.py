@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from PIL import Image
 
 from editbench.config.annotations import Count
-from editbench.editors.acceleration import Acceleration, Cache, Offload, Quantization
+from editbench.editors.acceleration import Acceleration, Cache, Lora, Offload, Quantization
 from editbench.editors.denoiser_passes import DenoiserPasses
 from editbench.errors import InvalidOutputError, UserError
 from editbench.text import as_plain_text
@@ -62,7 +62,7 @@ class DiffusersEditor:
         cache: Cache | None = None,
         cache_options: dict[str, Any] | None = None,
         attention_backend: str | None = None,
-        lora: dict[str, Any] | None = None,
+        lora: Lora | None = None,
         scheduler: dict[str, Any] | None = None,
         offload: Offload | None = None,
         quantization: Quantization | None = None,

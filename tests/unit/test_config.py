@@ -327,6 +327,8 @@ def test_a_text_setting_keeps_its_text(text):
     assert config.rubrics["physical"].answer_label == text
     kwargs = load([f"editor.checkpoint={text}", f"judge.checkpoint={text}", f"dataset.path={text}"]).editor.kwargs
     assert kwargs["checkpoint"] == text
+    lora = ["editor=qwen_image_edit_4_steps", f"editor.lora.path={text}", f"editor.lora.weight_name={text}"]
+    assert [*load(lora).editor.kwargs["lora"].values()][:2] == [text, text]
     assert load([f"editor.revision={text}"]).editor.kwargs["revision"] == (None if text == "null" else text)
 
 
