@@ -17,7 +17,7 @@ Edits, scores and reports a benchmark, the demo by default. Started again, it go
   ./launch.sh dry_run=true ...            show what would be done, load nothing
   NPROC_PER_NODE=6 ./launch.sh ...        processes; by default one per GPU, or 2 without a GPU
 
-Keys and their defaults are in conf/, their meanings in editbench/settings.py. Choices (group=choice):
+Keys and their defaults are in conf/, their meanings in editbench/config/schema.py. Choices (group=choice):
 USAGE
     local group file choices
     for group in "$CHECKOUT"/conf/*/; do

@@ -13,11 +13,11 @@ from typing import NoReturn
 
 from editbench.components.check import check_components
 from editbench.config import load as configuration
-from editbench.config.load import CONF_DIR
+from editbench.config.places import CONF_DIR
 from editbench.config.schema import Config
+from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted
 from editbench.errors import EXIT_PEER_LOST, EXIT_USER_ERROR, PeerLostError, UserError
-from editbench.logs import printable
-from editbench.redaction import hide, learn_secrets
+from editbench.text import hide, learn_secrets, printable
 
 _SECONDS_FOR_THE_OTHERS = 3
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -46,6 +46,9 @@ def run(main: Callable[[Config], int | None], description: str | None, uses_comp
     except UserError as error:
         _say(error)
         code = EXIT_PEER_LOST if isinstance(error, PeerLostError) else EXIT_USER_ERROR
+    except Preempted:
+        logger.warning("preempted before the ranks had met; the same command starts again")
+        code = EXIT_PREEMPTED
     except BaseException as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             _say(_no_room(error))

@@ -82,7 +82,8 @@ class Job:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as opened:
             opened.enter_context(self._preemption)
-            self.group = opened.enter_context(process_group(self.ranks, self.config.distributed))
+            with self._preemption.at_once():
+                self.group = opened.enter_context(process_group(self.ranks, self.config.distributed))
             logs.set_up(self.phase, self.ranks.rank, self.folder.create(), self.config.log_level)
             fetch = f"the download of {self.component.kwargs.get('checkpoint')}"
             self.checkpoint = self.group.node_first(lambda: find_checkpoint(self.component, download=True), fetch)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.logging import RichHandler
 
-from editbench.redaction import hide
+from editbench.text import hide, printable
 
 PLAIN_LINE_EVERY_S = 30.0
 MAX_ROWS = 40
@@ -53,13 +53,6 @@ def adopt(*libraries: str) -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
-
-
-def printable(text: str, kept: str = "") -> str:
-    """Replace control characters but those kept, so that text from files and models cannot act in a terminal."""
-    return "".join(
-        character if character.isprintable() or character in kept else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
 
 
 class PrintableFormatter(logging.Formatter):

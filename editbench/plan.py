@@ -21,10 +21,10 @@ from editbench.config.schema import ComponentConfig, Config
 from editbench.datasets.base import BadRecord, Dataset, Record
 from editbench.distributed.ranks import Ranks
 from editbench.errors import UserError
-from editbench.redaction import redact, restore
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_key
 from editbench.run.records import Sample
+from editbench.text import redact, restore
 from editbench.todo import find_edit_tasks, find_judge_tasks
 from editbench.views.console import plan_table
 

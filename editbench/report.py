@@ -26,6 +26,7 @@ from editbench.errors import UserError
 from editbench.run.folder import RunDir, utc_now
 from editbench.run.lines import write_atomic
 from editbench.run.records import FAILURE_STATES, Edit, Judgment
+from editbench.text import printable
 from editbench.views.markdown import to_markdown
 
 
@@ -45,7 +46,7 @@ def print_report(console: Console, report: dict[str, Any], path: Path) -> None:
     if report["best_category"]:
         console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
     for note in report["notes"]:
-        console.print(logs.printable(note), style="bold yellow", markup=False, highlight=False)
+        console.print(printable(note), style="bold yellow", markup=False, highlight=False)
     console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -28,6 +28,7 @@ from editbench.run.folder import Plan, RunDir
 from editbench.run.lines import read_lines
 from editbench.run.records import Edit, Judgment
 from editbench.run.shards import read_image, scan
+from editbench.text import printable
 from editbench.todo import find_edit_tasks, find_judge_tasks
 
 MAX_SHOWN = 20
@@ -163,7 +164,12 @@ def _wanted(run_dir: RunDir, judge: str | None = None) -> Config | None:
         resolved |= run_dir.read_config(judge)
     if not resolved:
         return None
-    return dataclasses.replace(configuration.check(resolved), on_change="redo", retry_failed=False)
+    try:
+        return dataclasses.replace(configuration.check(resolved), on_change="redo", retry_failed=False)
+    except UserError as error:
+        raise UserError(
+            f"{run_dir.config} does not fit this version of editbench: {error}; use the version that made the run"
+        ) from error
 
 
 def _checkpoint(component: ComponentConfig) -> Checkpoint | None:
@@ -204,7 +210,7 @@ def _print(run_dir: RunDir, plan: Plan, findings: Findings) -> None:
         if found:
             console.print(f"{kind}: {len(found)}", markup=False)
         for line in found[:MAX_SHOWN]:
-            console.print(f"  {logs.printable(line)}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"  {printable(line)}", markup=False, highlight=False, soft_wrap=True)
         if len(found) > MAX_SHOWN:
             console.print(f"  … and {len(found) - MAX_SHOWN} more", markup=False)
     if not any(findings.values()):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from editbench.components.complete import MAX_HEADER_BYTES, gaps, read_header
 from editbench.errors import UserError
 
 NOTE_FILE = "editbench_note.txt"
@@ -16,7 +17,6 @@ NOTE_FILE = "editbench_note.txt"
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model"]
 _VARIANTS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*"]
 _PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
-_MAX_HEADER_BYTES = 100 * 2**20
 _SAMPLES = 64
 _SAMPLE_BYTES = 4096
 _TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -68,7 +68,7 @@ def find(checkpoint: str, revision: str | None, download: bool, extra: Collectio
         None if it is not there and `download` is False.
 
     Raises:
-        UserError: neither a folder nor to be had from the hub, or a folder without safetensors.
+        UserError: neither a folder nor to be had from the hub, or a folder that is not whole.
     """
     path = Path(checkpoint).expanduser()
     if checkpoint and path.is_dir():
@@ -114,12 +114,18 @@ def find_lora(path: str, weight_name: str, revision: str | None, download: bool)
         if found is None:
             return None
         file, commit = found, found.parents[len(Path(weight_name).parts) - 1].name
+    try:
+        if file.suffix == ".safetensors":
+            read_header(file)
+    except ValueError as error:
+        raise UserError(f"LoRA {path}: {weight_name} {error}; download or copy it again") from error
     size = file.stat().st_size
     return Checkpoint(file, commit, size, hashlib.sha256(b"%d " % size + _sampled(file)).hexdigest(), "")
 
 
 def _from_hub(what: str, download: bool, fetch: Callable[..., str], **wanted: Any) -> Path | None:
     """Fetch from the hub, or find in its local cache; None if it is not there and must not be fetched."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
@@ -127,8 +133,12 @@ def _from_hub(what: str, download: bool, fetch: Callable[..., str], **wanted: An
     except LocalEntryNotFoundError as error:
         if not download:
             return None
+        reason = "the hub cannot be reached"
+        if constants.HF_HUB_OFFLINE:
+            reason = "offline mode is on (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)"
         raise UserError(
-            f"{what}: no such folder, not in the hub's local cache, and the hub cannot be reached"
+            f"{what}: no such folder, not (or not all of it) in the hub's local cache, and {reason}; check the name, "
+            "or start once where the hub can be reached"
         ) from error
     except Exception as error:  # the hub's client raises a family of HTTP and file errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -151,6 +161,9 @@ def _describe(path: Path, revision: str | None, extra: Collection[str]) -> Check
             f"checkpoint {path}: holds no .safetensors file; convert it, or set allow_pickle=true for this editor or "
             "judge if you trust its makers: pickled weights run code when they are loaded"
         )
+    if missing := list(gaps(path, files)):
+        more = f", and {len(missing) - 1} more like it" if len(missing) > 1 else ""
+        raise UserError(f"checkpoint {path} is not whole: {missing[0]}{more}; download or copy it again")
     digest = hashlib.sha256()
     for file in files:
         digest.update(json.dumps([file.relative_to(path).as_posix(), file.stat().st_size]).encode())
@@ -170,16 +183,9 @@ def _bytes_by_dtype(files: list[Path]) -> dict[str, int]:
     """Sum up the tensors of safetensors files by their types, as the files' headers tell."""
     sizes: Counter[str] = Counter()
     for file in files:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            head = opened.read(min(length, _MAX_HEADER_BYTES))
-        try:
-            tensors = [tensor for name, tensor in json.loads(head).items() if name != "__metadata__"]
-            for tensor in tensors:
-                start, end = tensor["data_offsets"]
-                sizes[_TORCH_NAMES.get(tensor["dtype"], tensor["dtype"])] += end - start
-        except (ValueError, TypeError, KeyError, AttributeError):  # the library that loads it will say what is wrong
-            continue
+        for tensor in read_header(file).values():
+            start, end = tensor["data_offsets"]
+            sizes[_TORCH_NAMES.get(tensor["dtype"], tensor["dtype"])] += end - start
     return dict(sizes)
 
 
@@ -192,7 +198,7 @@ def _sampled(file: Path) -> bytes:
     size = file.stat().st_size
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
-        parts = [opened.read(min(length, _MAX_HEADER_BYTES))]
+        parts = [opened.read(min(length, MAX_HEADER_BYTES))]
         start = opened.tell()
         step = max(_SAMPLE_BYTES, (size - start) // _SAMPLES)
         for at in range(start, size, step):

@@ -4,10 +4,9 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 
 _CHOICES = ("dataset", "editor", "judge", "experiment", "hydra.searchpath")
 
@@ -27,11 +26,12 @@ def one_sentence(error: Exception, overrides: Sequence[str], conf_dir: Path) -> 
         key = missing.group(2)
         hint = _suggest(key, overrides, conf_dir)
         return f"there is no key {key!r}{hint}; conf/config.yaml and the chosen YAMLs list the keys"
-    option = re.search(r"Could not find '([^']+)/([^']+)'", text)
+    option = re.search(r"Could not find '([^'/]+)/([^']+)'", text)
     if option:
         group, name = option.groups()
         choices = sorted(path.stem for path in (conf_dir / group).glob("*.yaml"))
-        return f"{group}={name}: there is no conf/{group}/{name}.yaml; choose one of {', '.join(choices)}"
+        model = f"; a folder or a model of the hub is given as {group}.checkpoint={name}" if "/" in name else ""
+        return f"{group}={name}: there is no conf/{group}/{name}.yaml; choose one of {', '.join(choices)}{model}"
     if "override_grammar" in text:
         return (
             f"an override cannot be read: {text.splitlines()[0]} (overrides: {' '.join(overrides)}); they are "
@@ -49,15 +49,9 @@ def one_sentence(error: Exception, overrides: Sequence[str], conf_dir: Path) -> 
 
 
 def _suggest(key: str, overrides: Sequence[str], conf_dir: Path) -> str:
-    known: list[str] = []
-
-    def walk(node: Any, prefix: str) -> None:
-        for name, child in node.items():
-            known.append(f"{prefix}{name}")
-            if isinstance(child, DictConfig):
-                walk(child, f"{prefix}{name}.")
-
     with initialize_config_dir(str(conf_dir), version_base="1.3"):
-        walk(compose("config", overrides=[o for o in overrides if o.partition("=")[0] in _CHOICES]), "")
-    close = difflib.get_close_matches(key, known, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+        composed = compose("config", overrides=[o for o in overrides if o.partition("=")[0] in _CHOICES])
+    group, _, name = key.rpartition(".")
+    siblings = OmegaConf.select(composed, group) if group else composed
+    close = difflib.get_close_matches(name, siblings or [], n=1)
+    return f", did you mean '{group}{'.' if group else ''}{close[0]}'?" if close else ""

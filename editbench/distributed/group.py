@@ -5,7 +5,6 @@ Everything travels on gloo, as CPU data. Ranks of one job trust each other: what
 
 import contextlib
 import datetime
-import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ import torch.distributed as dist
 from editbench.config.schema import DistributedConfig
 from editbench.distributed.host_memory import available_host_memory, concurrent_loads
 from editbench.distributed.ranks import Ranks
+from editbench.distributed.rendezvous import rendezvous
 from editbench.errors import PeerLostError, UserError
 
 Result = TypeVar("Result")
@@ -106,7 +106,7 @@ class Group:
         if refusal is not None:
             refusal.on_all_ranks = True
             raise refusal
-        return result
+        return result  # type: ignore[no-any-return]
 
     def node_first(self, work: Callable[[], Result], what: str) -> Result:
         """Do the same work on every rank, on the first of each node before the others (it may fill a cache)."""
@@ -206,17 +206,7 @@ class Group:
 def process_group(ranks: Ranks, settings: DistributedConfig) -> Iterator[Group]:
     """Join the job's process group, and leave it at the end, all ranks together."""
     torch.set_num_threads(settings.cpu_threads)
-    if "RANK" not in os.environ:
-        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-        os.environ.setdefault("MASTER_PORT", "0")
-    timeout = datetime.timedelta(seconds=settings.timeout_s)
-    store, _, _ = next(dist.rendezvous("env://", ranks.rank, ranks.world_size, timeout=timeout))
-    store.set_timeout(timeout)
-    if ranks.local_world_size == ranks.world_size:
-        # torchrun's restart keeps the store, and with it the dead workers' addresses. With several nodes this number
-        # is not the same on all of them; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives each restart its own store.
-        store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    dist.init_process_group("gloo", store=store, rank=ranks.rank, world_size=ranks.world_size, timeout=timeout)
+    store = rendezvous(ranks, settings.timeout_s)
     try:
         group = Group(ranks, settings.timeout_s, store)
         yield group

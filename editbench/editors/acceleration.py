@@ -10,8 +10,9 @@ import inspect
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_type_hints
 
+from editbench.config.annotations import fits, in_words
 from editbench.editors.denoiser_passes import cache_hooks, find_denoiser
 from editbench.errors import UserError
 
@@ -22,30 +23,27 @@ Cache = Literal["first_block", "mag", "taylorseer"]
 Offload = Literal["model", "sequential", "group"]
 Quantization = Literal["torchao_int8", "torchao_float8", "bitsandbytes_8bit", "bitsandbytes_4bit"]
 
-_CACHE_OPTIONS: dict[str, dict[str, tuple[type, ...]]] = {
-    "first_block": {"threshold": (float, int)},
-    "mag": {
-        "mag_ratios": (list,),
-        "threshold": (float, int),
-        "max_skip_steps": (int,),
-        "retention_ratio": (float, int),
-    },
+_CACHE_OPTIONS: dict[str, dict[str, type]] = {
+    "first_block": {"threshold": float},
+    "mag": {"mag_ratios": list, "threshold": float, "max_skip_steps": int, "retention_ratio": float},
     "taylorseer": {
-        "cache_interval": (int,),
-        "disable_cache_before_step": (int,),
-        "disable_cache_after_step": (int,),
-        "max_order": (int,),
-        "use_lite_mode": (bool,),
+        "cache_interval": int,
+        "disable_cache_before_step": int,
+        "disable_cache_after_step": int,
+        "max_order": int,
+        "use_lite_mode": bool,
     },
 }
 """What each cache can be told, by the names of diffusers' own configuration of it."""
 
-_LORA_KEYS: dict[str, tuple[type, ...]] = {
-    "path": (str,),
-    "weight_name": (str,),
-    "revision": (str, type(None)),
-    "scale": (float, int),
-}
+
+class Lora(TypedDict, total=False):
+    """A LoRA's weights, in a folder or on the hub."""
+
+    path: str
+    weight_name: str
+    revision: str | None
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Acceleration:
     cache: Cache | None = None
     cache_options: dict[str, Any] | None = None
     attention_backend: str | None = None
-    lora: dict[str, Any] | None = None
+    lora: Lora | None = None
     scheduler: dict[str, Any] | None = None
     offload: Offload | None = None
     quantization: Quantization | None = None
@@ -102,7 +100,7 @@ class Acceleration:
                 "install the backend's package and use its name without _hub"
             )
         if self.lora is not None:
-            _check_keys("editor.lora", self.lora, _LORA_KEYS)
+            _check_keys("editor.lora", self.lora, get_type_hints(Lora))
             for key in ("path", "weight_name"):
                 if not self.lora.get(key):
                     raise UserError(f"editor.lora.{key} is missing; a LoRA needs path and weight_name")
@@ -199,7 +197,7 @@ def _change_scheduler(pipe: Any, changes: dict[str, Any]) -> None:
         pipe.scheduler = cls.from_config(pipe.scheduler.config, **changes)
 
 
-def _load_lora(pipe: Any, lora: dict[str, Any], allow_pickle: bool) -> None:
+def _load_lora(pipe: Any, lora: Lora, allow_pickle: bool) -> None:
     denoiser = _denoiser(pipe, "lora")
     if not hasattr(pipe, "load_lora_weights"):
         raise UserError(f"editor.lora: {type(pipe).__name__} takes no LoRA; set it to null")
@@ -281,12 +279,12 @@ def _denoiser(pipe: Any, key: str) -> Any:
     return denoiser
 
 
-def _check_keys(key: str, given: Any, known: dict[str, tuple[type, ...]]) -> None:
+def _check_keys(key: str, given: Any, known: dict[str, Any]) -> None:
     for name, value in given.items():
         if name not in known:
             raise UserError(f"{key}.{name}: there is no such key; there are {', '.join(known)}")
-        if not isinstance(value, known[name]) or (isinstance(value, bool) and bool not in known[name]):
-            raise UserError(f"{key}.{name}={value!r}: must be {known[name][0].__name__}")
+        if not fits(value, known[name]):
+            raise UserError(f"{key}.{name}={value!r}: must be {in_words(known[name])}")
 
 
 def _need_package(key: str, value: str, package: str) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from PIL import Image
 
-from editbench.editors.acceleration import Acceleration, Cache, Offload, Quantization
+from editbench.config.annotations import Count
+from editbench.editors.acceleration import Acceleration, Cache, Lora, Offload, Quantization
 from editbench.editors.denoiser_passes import DenoiserPasses
 from editbench.errors import InvalidOutputError, UserError
-from editbench.special_tokens import as_plain_text
+from editbench.text import as_plain_text
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ class DiffusersEditor:
         dtype: Dtype = "bfloat16",
         height: int | None = None,
         width: int | None = None,
-        num_inference_steps: int = 50,
+        num_inference_steps: Count = 50,
         negative_prompt: str | None = None,
         true_cfg_scale: float | None = None,
         call: dict[str, Any] | None = None,
@@ -61,7 +62,7 @@ class DiffusersEditor:
         cache: Cache | None = None,
         cache_options: dict[str, Any] | None = None,
         attention_backend: str | None = None,
-        lora: dict[str, Any] | None = None,
+        lora: Lora | None = None,
         scheduler: dict[str, Any] | None = None,
         offload: Offload | None = None,
         quantization: Quantization | None = None,

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from editbench import images, logs
+from editbench import images
 from editbench.datasets.sources import ReadSource
 from editbench.distributed import devices
 from editbench.editors.base import Editor
 from editbench.errors import InvalidOutputError
-from editbench.redaction import hide
 from editbench.run.identity import sample_input
 from editbench.run.records import Edit, EditTask
+from editbench.text import hide, printable
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def edit_one(
             raise
         edit.state = "invalid_output" if isinstance(error, InvalidOutputError) else "edit_failed"
         edit.error_type, edit.error = type(error).__name__, hide(str(error))
-        logger.warning("sample %s: %s: %s", *map(logs.printable, (sample.sample_id, edit.error_type, edit.error)))
+        logger.warning("sample %s: %s: %s", *map(printable, (sample.sample_id, edit.error_type, edit.error)))
         logger.debug("the traceback", exc_info=True)
     if edit.state != "edited":
         devices.empty_cache()  # outside the except clause: the exception holds on to the edit's tensors

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from editbench import images, logs
+from editbench import images
 from editbench.config.schema import Config, JudgeConfig
 from editbench.datasets.base import Dataset, read_source
 from editbench.distributed import devices
@@ -21,11 +21,10 @@ from editbench.judges.base import Judge, Request
 from editbench.judges.labels import read_labels
 from editbench.judges.prompts import ANSWER_START, RETRY_PROMPT, prompts
 from editbench.judges.reply import parse_score
-from editbench.redaction import hide
 from editbench.run.folder import RunDir
-from editbench.run.records import Judgment
+from editbench.run.records import JudgeTask, Judgment
 from editbench.run.shards import read_image
-from editbench.todo import JudgeTask
+from editbench.text import hide, printable
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +205,7 @@ def ask(
             logger.debug("the traceback", exc_info=True)
             error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold on to the tensors of this try
             return [error]
-        cause = logs.printable(f"{type(error).__name__}: {error}")
+        cause = printable(f"{type(error).__name__}: {error}")
         logger.warning("a batch of %d failed and is halved: %s", len(requests), cause)
     devices.empty_cache()  # outside the except clause: the exception holds on to the batch's tensors
     middle = len(requests) // 2
@@ -236,5 +235,5 @@ def _read_probabilities(judgment: Judgment, probabilities: Sequence[float], judg
 def _fail(judgment: Judgment, error: Exception) -> None:
     judgment.state = "judge_failed"
     judgment.error_type, judgment.error = type(error).__name__, hide(str(error))
-    logger.warning("sample %s: %s: %s", *map(logs.printable, (judgment.sample_id, judgment.error_type, judgment.error)))
+    logger.warning("sample %s: %s: %s", *map(printable, (judgment.sample_id, judgment.error_type, judgment.error)))
     logger.debug("the traceback", exc_info=error)

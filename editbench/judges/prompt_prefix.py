@@ -129,7 +129,8 @@ def attend(
     """
     cached = key.shape[2] - query.shape[2]
     if attention_mask is not None or query.shape[2] == 1 or cached == 0:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        masked: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return masked
     query = torch.nn.functional.pad(query, (0, 0, cached, 0))
     output, _ = sdpa_attention_forward(module, query, key, value, None, **kwargs)  # (B, L, heads, head size)
     return output[:, cached:], None

@@ -10,7 +10,7 @@ from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
 from editbench.judges.base import CUT_OFF, Request
 from editbench.judges.prompts import ANSWER_START
-from editbench.special_tokens import as_plain_text
+from editbench.text import as_plain_text
 
 DTYPES = ("bfloat16", "float16", "float32")
 

@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 from editbench import __version__
-from editbench.config.load import CHECKOUT
+from editbench.config.places import CHECKOUT
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "hydra-core", "pillow", "numpy")
 
@@ -28,8 +28,15 @@ def environment() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The checkout's commit, with `-dirty` behind it if files were changed; None outside a git checkout."""
+    """The checkout's commit, with `-dirty` behind it if files were changed; None outside a git checkout.
+
+    Only of editbench's own repository: an installed or copied package can lie in somebody else's.
+    """
     try:
+        if CHECKOUT is None or not (CHECKOUT / ".git").exists():
+            return None
+        if 'name = "editbench"' not in (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"):
+            return None
         described = subprocess.run(
             ["git", "-C", str(CHECKOUT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"],
             capture_output=True,

@@ -14,8 +14,8 @@ from editbench.components.checkpoint import Checkpoint
 from editbench.config.schema import ComponentConfig, JudgeConfig
 from editbench.errors import UserError
 from editbench.judges.prompts import ANSWER_START
-from editbench.redaction import redact
 from editbench.run.records import Sample
+from editbench.text import redact
 
 _NOT_IN_UNITS = ("editor.name", "judge.batch_size", "judge.devices_per_replica", "judge.max_concurrent_loads")
 

@@ -8,11 +8,11 @@ from typing import Any
 from editbench.components.checkpoint import Checkpoint
 from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
-from editbench.redaction import redact
 from editbench.run.environment import environment
 from editbench.run.folder import RunDir, utc_now
 from editbench.run.progress import ProgressDisplay
 from editbench.run.records import FAILURE_STATES, State
+from editbench.text import redact
 
 logger = logging.getLogger(__name__)
 

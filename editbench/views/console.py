@@ -5,9 +5,9 @@ from collections import Counter
 from rich.markup import escape
 from rich.table import Table
 
-from editbench.logs import printable
 from editbench.run.folder import Plan
 from editbench.run.records import Sample
+from editbench.text import printable
 
 MAX_ROWS = 40
 

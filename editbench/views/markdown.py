@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from editbench.logs import printable
 from editbench.run.records import FAILURE_STATES
+from editbench.text import printable
 
 MAX_FAILED_SHOWN = 50
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}

@@ -16,7 +16,7 @@ from editbench.judges.prompts import prompts
 from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply import parse_score
 from editbench.run.records import Sample
-from editbench.special_tokens import as_plain_text
+from editbench.text import as_plain_text
 
 PIPELINES = {"QwenImageEditPipeline": "qwen_image_edit", "QwenImageEditPlusPipeline": "qwen_image_edit_plus"}
 HARMLESS = "make it night"

@@ -1,10 +1,8 @@
 """Settings that make edits faster: what is refused before anything is loaded, and how values fit annotations."""
 
-import typing
-
 import pytest
 
-from editbench.components.check import _fits, _wording, check_components
+from editbench.components.check import check_components
 from editbench.config.load import load
 from editbench.errors import UserError
 
@@ -22,7 +20,7 @@ def check(*overrides):
     [
         (["editor.dtype=float64"], "editor.dtype='float64': must be one of bfloat16, float16, float32"),
         (["editor.dtype=null"], "editor.dtype=None: must be one of bfloat16"),
-        (["editor.compile=1"], "editor.compile=1: must be bool"),
+        (["editor.compile=1"], "editor.compile=1: must be true or false"),
         (["editor.cache=first"], "editor.cache='first': must be one of first_block, mag, taylorseer or null"),
         (["editor.cache=true"], "editor.cache=True: must be one of first_block"),
         (["+editor.cache_options.threshold=0.1"], "there is no cache; set editor.cache too"),
@@ -30,25 +28,25 @@ def check(*overrides):
             ["editor.cache=first_block", "+editor.cache_options.treshold=0.1"],
             "cache_options.treshold: there is no such",
         ),
-        (["editor.cache=first_block", "+editor.cache_options.threshold=a"], "threshold='a': must be float"),
-        (["editor.cache=taylorseer", "+editor.cache_options.max_order=true"], "max_order=True: must be int"),
+        (["editor.cache=first_block", "+editor.cache_options.threshold=a"], "threshold='a': must be a number"),
+        (["editor.cache=taylorseer", "+editor.cache_options.max_order=true"], "max_order=True: must be a whole number"),
         (["editor.cache=mag"], "needs editor.cache_options.mag_ratios"),
         (["editor.cache=taylorseer", "editor.compile=true"], "do not go together"),
         (["editor.attention_backend=flash_hub"], "code from the hub that nothing pins"),
-        (["editor.attention_backend=[flash]"], "editor.attention_backend=['flash']: must be str | None"),
-        (["editor.scheduler=3"], "editor.scheduler=3: must be dict"),
+        (["editor.attention_backend=[flash]"], "editor.attention_backend=['flash']: must be a text or null"),
+        (["editor.scheduler=3"], "editor.scheduler=3: must be a mapping"),
         (["editor.offload=disk"], "editor.offload='disk': must be one of model, sequential, group or null"),
         (["editor.quantization=int8"], "must be one of torchao_int8, torchao_float8, bitsandbytes_8bit"),
-        (["editor.lora=a/b"], "editor.lora='a/b': must be dict"),
+        (["editor.lora=a/b"], "editor.lora='a/b': must be a mapping"),
         (["editor.lora={path:a/b}"], "editor.lora.weight_name is missing"),
         (["editor.lora={}"], "editor.lora.path is missing"),
         (
             ["editor.lora={path:a/b,weight_nam:x.safetensors}"],
             "editor.lora.weight_nam: there is no such key; there are",
         ),
-        (["editor.lora={path:a/b,weight_name:3}"], "editor.lora.weight_name=3: must be str"),
+        (["editor.lora={path:a/b,weight_name:3}"], "editor.lora.weight_name=3: must be a text"),
         (["editor.lora={path:a/b,weight_name:x.bin}"], "must end with .safetensors"),
-        (["editor=qwen_image_edit_4_steps", "editor.lora.scale=much"], "editor.lora.scale='much': must be float"),
+        (["editor=qwen_image_edit_4_steps", "editor.lora.scale=much"], "editor.lora.scale='much': must be a number"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_anything_is_loaded(overrides, said):
@@ -71,30 +69,3 @@ def test_the_distilled_presets_have_few_steps_no_guidance_and_their_own_schedule
     assert (kwargs["num_inference_steps"], kwargs["true_cfg_scale"], kwargs["negative_prompt"]) == (steps, 1.0, None)
     assert f"Lightning-{steps}steps" in kwargs["lora"]["weight_name"]
     assert kwargs["scheduler"]["shift_terminal"] is None
-
-
-@pytest.mark.parametrize(
-    ("value", "wanted", "fits"),
-    [
-        ("a", typing.Literal["a", "b"], True),
-        ("c", typing.Literal["a", "b"], False),
-        (None, typing.Literal["a"], False),
-        (None, typing.Literal["a"] | None, True),
-        ("c", typing.Literal["a"] | None, False),
-        (1, typing.Literal[1, 2], True),
-        (True, typing.Literal[1, 2], False),
-        (1.0, typing.Literal[1, 2], False),
-        (3, typing.Literal["auto"] | int, True),
-        ([], typing.Literal["auto"] | int, False),
-        (["a"], typing.Literal["a"], False),
-        ("x", typing.Literal["a"] | typing.Any, True),
-    ],
-)
-def test_a_literal_is_what_it_says(value, wanted, fits):
-    assert _fits(value, wanted) is fits
-
-
-def test_types_are_worded_for_people():
-    assert _wording(typing.Literal["a", "b"]) == "one of a, b"
-    assert _wording(typing.Literal["auto"] | int | None) == "one of auto or int or null"
-    assert (_wording(int), _wording(int | None)) == ("int", "int | None")

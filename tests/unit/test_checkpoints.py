@@ -62,9 +62,10 @@ def test_a_relative_path_gives_the_same_fingerprint(folder, monkeypatch):
     assert find("./checkpoint", None, False).fingerprint == expected
 
 
+LARGER = {"layer.weight": {"dtype": "F32", "shape": [5], "data_offsets": [0, 20]}}
 CHANGES = {
     "a tensor's shape": lambda f: (f / "b.safetensors").write_bytes(safetensors(describe_tensor([4, 1]), bytes(16))),
-    "more weights": lambda f: (f / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(17))),
+    "more weights": lambda f: (f / "b.safetensors").write_bytes(safetensors(LARGER, bytes(20))),
     "a config file": lambda f: (f / "vae" / "config.json").write_text('{"dim": 5}'),
     "a new file": lambda f: (f / "vae" / "merges.txt").write_text("a b"),
     "an empty new file": lambda f: (f / "extra.json").write_text(""),
@@ -117,10 +118,82 @@ def test_what_is_not_loaded_does_not_count(folder):
     assert fingerprint(folder) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"\1\2\3", b"\xff" * 8, b"\xff" * 100])
-def test_a_broken_header_is_no_reason_to_fail_here(folder, content):
-    (folder / "b.safetensors").write_bytes(content)
-    assert len(fingerprint(folder)) == 64
+# ---- what an interrupted download leaves ----
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
+
+
+def shard(folder, number, of):
+    (folder / f"model-{number:05}-of-{of:05}.safetensors").write_bytes(safetensors(describe_tensor([4]), bytes(16)))
+
+
+def index(folder, *shards):
+    names = {f"t{number}": name for number, name in enumerate(shards)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
+def pipeline(folder, **parts):
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "P", "unused": [None, None]} | parts))
+
+
+GAPS = {
+    "nothing": (lambda f: (f / "b.safetensors").write_bytes(b""), "b.safetensors is cut off"),
+    "a few bytes": (lambda f: (f / "b.safetensors").write_bytes(b"\1\2\3"), "b.safetensors is cut off"),
+    "no header": (lambda f: (f / "b.safetensors").write_bytes(b"\xff" * 100), "b.safetensors is cut off, or no saf"),
+    "a list": (
+        lambda f: (f / "b.safetensors").write_bytes(b"\x08" + bytes(7) + b"[1, 2]  "),
+        "b.safetensors has a header",
+    ),
+    "cut weights": (
+        lambda f: (f / "vae" / "model.safetensors").write_bytes(safetensors(describe_tensor([4]), bytes(15))),
+        r"vae/model.safetensors has \d+ bytes in place of \d+",
+    ),
+    "a pointer": (lambda f: (f / "b.safetensors").write_bytes(POINTER), "b.safetensors is a pointer of Git LFS"),
+    "a pointer of a tokenizer": (lambda f: (f / "tokenizer.json").write_bytes(POINTER), "tokenizer.json is a pointer"),
+    "a dangling link": (lambda f: (f / "c.safetensors").symlink_to(f / "blob"), "c.safetensors is a link to a file"),
+    "a shard by its name": (lambda f: [index(f), shard(f, 1, 2)], "model-00002-of-00002.safetensors is missing"),
+    "a shard by the index": (lambda f: index(f, "b.safetensors", "x.safetensors"), "x.safetensors is missing"),
+    "the index": (lambda f: shard(f, 1, 1), "model.safetensors.index.json is missing"),
+    "a broken index": (
+        lambda f: (f / "m.safetensors.index.json").write_text("{"),
+        "m.safetensors.index.json ",
+    ),
+    "a part": (lambda f: pipeline(f, vae=["a", "B"], unet=["a", "B"]), "unet is missing, a part that model_index"),
+    "a part's weights": (
+        lambda f: [pipeline(f, text=["a", "B"]), (f / "text").mkdir(), (f / "text" / "config.json").write_text("{}")],
+        "text has no .safetensors file",
+    ),
+    "a part's settings": (
+        lambda f: [pipeline(f, vae=["a", "B"]), (f / "vae" / "config.json").unlink()],
+        "vae/config.json is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_a_checkpoint_that_is_not_whole_is_refused_with_what_it_lacks(folder, gap):
+    make, says = GAPS[gap]
+    make(folder)
+    with pytest.raises(UserError, match=f"checkpoint {folder} is not whole: {says}.*; download or copy it again$"):
+        find(str(folder), None, False)
+
+
+def test_a_whole_checkpoint_in_shards_is_accepted(folder):
+    pipeline(folder, vae=["a", "B"], scheduler=["a", "B"])
+    (folder / "scheduler").mkdir()
+    (folder / "vae" / "model.safetensors").unlink()
+    shard(folder / "vae", 1, 2)
+    shard(folder / "vae", 2, 2)
+    index(folder / "vae", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    (folder / "README.md").symlink_to("nowhere")
+    assert find(str(folder), None, False).bytes_by_dtype == {"float32": 32}
+
+
+@pytest.mark.usefixtures("empty_hub_cache")
+def test_a_lora_that_is_cut_off_is_refused(folder):
+    (folder / "b.safetensors").write_bytes(safetensors(describe_tensor([2, 2]), bytes(15)))
+    with pytest.raises(UserError, match=r"LoRA .*: b\.safetensors has \d+ bytes in place of"):
+        find_lora(str(folder), "b.safetensors", None, False)
 
 
 def test_the_note_is_read_from_its_file(folder):
@@ -167,7 +240,7 @@ def empty_hub_cache(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("empty_hub_cache")
 def test_a_hub_id_that_is_not_in_the_cache_is_none_or_an_error_by_choice():
     assert find("nobody/nothing", None, download=False) is None
-    with pytest.raises(UserError, match=r"nobody/nothing: no such folder.*hub's local cache.*cannot be reached"):
+    with pytest.raises(UserError, match=r"nobody/nothing: no such folder.*local cache, and offline mode is on .HF_HUB"):
         find("nobody/nothing", None, download=True)
 
 
@@ -220,7 +293,7 @@ def test_a_lora_that_is_not_there_is_an_error(folder):
 
 def test_a_lora_of_the_hub_is_found_in_the_cache_with_its_commit(folder, empty_hub_cache):
     assert find_lora("somebody/something", "sub/b.safetensors", None, download=False) is None
-    with pytest.raises(UserError, match=r"LoRA somebody/something/sub/b\.safetensors: .* cannot be reached"):
+    with pytest.raises(UserError, match=r"LoRA somebody/something/sub/b\.safetensors: .*offline mode is on"):
         find_lora("somebody/something", "sub/b.safetensors", None, download=True)
     commit = "c0ffee" * 6 + "c0ff"
     repository = empty_hub_cache / "models--somebody--something"
@@ -240,5 +313,3 @@ def test_weights_of_the_wanted_type_are_mapped_and_others_copied(folder):
     assert found.bytes_by_dtype == {"float32": 16, "bfloat16": 8}
     copied = {dtype: found.size_bytes - found.copied_bytes(dtype) for dtype in ("float32", "bfloat16", "float16", None)}
     assert copied == {"float32": 16, "bfloat16": 8, "float16": 0, None: 0}
-    (folder / "b.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0[1, 2]  ")  # no header: whoever loads it will say so
-    assert find(str(folder), None, False).bytes_by_dtype == {"bfloat16": 8}

@@ -9,9 +9,12 @@ from running import run_python
 from editbench.components.check import check_components
 from editbench.components.load import component_class
 from editbench.config import load as configuration
-from editbench.config.load import CHECKOUT, CONF_DIR, load
+from editbench.config.load import load
+from editbench.config.places import CHECKOUT, CONF_DIR
 from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
+from editbench.run.folder import RunDir
+from editbench.verify import _wanted
 
 
 def choices(group):
@@ -180,20 +183,24 @@ MISTAKES = [
     (["rubrics.physical.titel=x"], "'rubrics.physical.titel'", "did you mean 'rubrics.physical.title'?"),
     (["zzzz=1"], "'zzzz'", "conf/config.yaml and the chosen YAMLs list the keys"),
     # wrong types
-    (["seed=abc"], "seed:", "could not be converted to Integer"),
-    (["seed=1.5"], "seed:", "could not be converted to Integer"),
-    (["seed=true"], "seed:", "could not be converted to Integer"),
-    (["max_failed=lots"], "max_failed:", "could not be converted to Float"),
-    (["dry_run=perhaps"], "dry_run:", "not a valid bool"),
-    (["distributed.cpu_threads=x"], "distributed.cpu_threads:", "could not be converted to Integer"),
-    (["edit=5"], "edit:", "EditConfig"),
-    (["run_name=null"], "run_name:", "not Optional"),
-    (["rubrics.physical.names=abc"], "rubrics.physical.names:", "not a ListConfig"),
+    (["seed=abc"], "seed='abc'", "must be a whole number"),
+    (["seed=1.5"], "seed=1.5", "must be a whole number"),
+    (["seed=true"], "seed=True", "must be a whole number"),
+    (["max_failed=lots"], "max_failed='lots'", "a fraction from 0 to 1"),
+    (["dry_run=perhaps"], "dry_run='perhaps'", "true or false"),
+    (["distributed.cpu_threads=x"], "distributed.cpu_threads='x'", "a whole number from 1"),
+    (["edit=5"], "edit=5", "a group of settings: schedule, sync_every"),
+    (["run_name=[a]"], "run_name=['a']", "letters, digits"),
+    (["rubrics.physical.names=abc"], "rubrics.physical.names='abc'", "a list, each item a text"),
+    (["rubrics.physical.names=[1]"], "rubrics.physical.names=[1]", "a list, each item a text"),
     (["editor=null"], "editor=null", "Config group override must be a string"),
     # unknown choices
     (["editor=fak"], "editor=fak", "choose one of diffusers, fake, qwen_image_edit"),
     (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, qwen3_vl"),
     (["dataset=json"], "dataset=json", "choose one of json_file"),
+    (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "choose one of diffusers, fake, qwen_image_edit"),
+    (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "editor.checkpoint=Qwen/Qwen-Image-Edit"),
+    (["judge=/data/my_judge"], "judge=/data/my_judge", "judge.checkpoint=/data/my_judge"),
     (["experiment=nope"], "experiment=nope", "choose one of full_270"),
     (["rubric@rubrics.physical=nope"], "rubric=nope", "choose one of answer, causal, environmental"),
     (["+rubric@rubrics.mine=nope"], "rubric=nope", "choose one of answer, causal, environmental"),
@@ -229,12 +236,12 @@ def test_a_mistake_is_one_sentence_with_the_key_and_what_to_do(overrides, key, h
 
 OUT_OF_RANGE = [
     ("judge.compare_with_original", "perhaps", "true or false"),
-    ("judge.max_retries", "x", "0 or more"),
-    ("limit", "x", "null or a number from 1"),
-    ("limit", True, "null or a number from 1"),
+    ("judge.max_retries", "x", "a whole number from 0"),
+    ("limit", "x", "a whole number from 1 or null"),
+    ("limit", True, "a whole number from 1 or null"),
     ("categories", "physical", "a list"),
     ("device_ids", 0, "a list"),
-    ("limit", 0, "null or a number from 1"),
+    ("limit", 0, "a whole number from 1 or null"),
     ("max_failed", 2.0, "a fraction from 0 to 1"),
     ("max_failed", -0.1, "a fraction from 0 to 1"),
     ("max_failed", float("nan"), "a fraction from 0 to 1"),
@@ -244,16 +251,16 @@ OUT_OF_RANGE = [
     ("device_ids", [0, 0], "different numbers from 0"),
     ("device_ids", [-1], "different numbers from 0"),
     ("device_ids", ["a"], "different numbers from 0"),
-    ("edit.sync_every", -1, "0 or more"),
-    ("edit.shard_size_mib", 0, "1 or more"),
-    ("edit.max_concurrent_loads", 0, "auto or a number from 1"),
-    ("edit.max_concurrent_loads", True, "auto or a number from 1"),
-    ("distributed.timeout_s", 0, "1 or more"),
-    ("judge.batch_size", 0, "auto or a number from 1"),
-    ("judge.batch_size", "big", "auto or a number from 1"),
-    ("judge.devices_per_replica", 0, "auto or a number from 1"),
-    ("judge.max_concurrent_loads", -2, "auto or a number from 1"),
-    ("judge.max_retries", -1, "0 or more"),
+    ("edit.sync_every", -1, "a whole number from 0"),
+    ("edit.shard_size_mib", 0, "a whole number from 1"),
+    ("edit.max_concurrent_loads", 0, "auto or a whole number from 1"),
+    ("edit.max_concurrent_loads", True, "auto or a whole number from 1"),
+    ("distributed.timeout_s", 0, "a whole number from 1"),
+    ("judge.batch_size", 0, "auto or a whole number from 1"),
+    ("judge.batch_size", "big", "auto or a whole number from 1"),
+    ("judge.devices_per_replica", 0, "auto or a whole number from 1"),
+    ("judge.max_concurrent_loads", -2, "auto or a whole number from 1"),
+    ("judge.max_retries", -1, "a whole number from 0"),
     ("run_name", "a/b", "letters, digits"),
     ("run_name", "..", "letters, digits"),
     ("run_name", "a b", "letters, digits"),
@@ -310,6 +317,77 @@ def test_good_values_arrive(override, key, value):
     assert getattr(load([override]), key) == value
 
 
+LOOKS_LIKE_A_NUMBER = ["2026_11_25", "7e81234", "1e99999", "1.50", "-0", "007", "nan", "true", "null", "No"]
+
+
+@pytest.mark.parametrize("text", LOOKS_LIKE_A_NUMBER)
+def test_a_text_setting_keeps_its_text(text):
+    config = load([f"run_name={text}", f"++editor.name={text}", f"rubrics.physical.answer_label={text}"])
+    assert (config.run_name, config.editor.name, str(config.run_dir)) == (text, text, f"runs/{text}")
+    assert config.rubrics["physical"].answer_label == text
+    kwargs = load([f"editor.checkpoint={text}", f"judge.checkpoint={text}", f"dataset.path={text}"]).editor.kwargs
+    assert kwargs["checkpoint"] == text
+    lora = ["editor=qwen_image_edit_4_steps", f"editor.lora.path={text}", f"editor.lora.weight_name={text}"]
+    assert [*load(lora).editor.kwargs["lora"].values()][:2] == [text, text]
+    assert load([f"editor.revision={text}"]).editor.kwargs["revision"] == (None if text == "null" else text)
+
+
+def test_numbers_stay_numbers():
+    config = load(["seed=1_000", "max_failed=1e-1", "editor.num_inference_steps=2_0", "+editor.call.scale=1.50"])
+    assert (config.seed, config.max_failed) == (1000, 0.1)
+    assert (config.editor.kwargs["num_inference_steps"], config.editor.kwargs["call"]) == (20, {"scale": 1.5})
+    assert load(["editor=fake", "editor.latency_s=1"]).editor.kwargs["latency_s"] == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("run_name: 7e81234", "run_name=inf: must be letters, digits"),
+        ("editor: {revision: 1.50}", "editor.revision=1.5: must be a text or null"),
+        ("edit: {sync_evry: 2}", "there is no key 'edit.sync_evry', did you mean 'edit.sync_every'?"),
+    ],
+)
+def test_a_yaml_whose_text_is_read_as_a_number_is_refused(tmp_path, line, says):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{line}\n")
+    with pytest.raises(UserError) as caught:
+        check_components(load(["experiment=mine"], str(tmp_path)))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c["edit"].update(turbo=1), "there is no key 'edit.turbo'"),
+        (lambda c: c.update(sources=1), "there is no key 'sources', did you mean 'source'?"),
+        (lambda c: c.pop("on_change"), "on_change has no value"),
+        (lambda c: c["rubrics"]["physical"].pop("title"), "rubrics.physical.title has no value"),
+        (lambda c: c.update(distributed=None), "distributed=None: must be a group of settings"),
+    ],
+)
+def test_a_configuration_of_another_version_is_told_by_its_first_difference(resolved, change, says):
+    changed = copy.deepcopy(resolved)
+    change(changed)
+    with pytest.raises(UserError) as caught:
+        configuration.check(changed)
+    assert says in str(caught.value)
+
+
+def test_verify_names_the_file_of_another_version(resolved, tmp_path):
+    run_dir = RunDir(tmp_path)
+    run_dir.write_config({**resolved, "edit": resolved["edit"] | {"turbo": 1}})
+    with pytest.raises(UserError, match=r"config\.yaml does not fit this version of editbench: there is no key"):
+        _wanted(run_dir)
+
+
+def test_what_only_a_checkout_has_is_asked_for_where_there_is_none(monkeypatch):
+    monkeypatch.setattr("editbench.config.places.CHECKOUT", None)
+    config = load(["editor=fake", "judge=fake"])
+    assert config.run_name == "demo-fake"
+    with pytest.raises(UserError, match=r"dataset.path: data/demo/demo.json is in a checkout .* give dataset.path=…"):
+        check_components(config)
+
+
 def test_the_resolved_configuration_is_plain_data_without_references():
     resolved = load(["run_name=mine"]).resolved
     assert resolved["run_dir"] == "runs/mine"
@@ -338,6 +416,7 @@ def test_loading_is_the_same_twice_in_one_process():
             "dataset: editbench.datasets.json_file.JsonFile: missing a required argument: 'path'",
         ),
         (["+editor.device=cpu"], "editor: "),
+        (["editor.num_inference_steps=0"], "editor.num_inference_steps=0: must be a whole number from 1"),
         (["editor._target_=nope.Editor"], "editor._target_: no class 'nope.Editor' (Error loading 'nope.Editor'"),
         (["judge._target_=editbench.judges.fake.Nope"], "judge._target_: no class 'editbench.judges.fake.Nope'"),
         (["editor._target_=editbench.images.decode_rgb"], "of type 'function'"),

@@ -13,9 +13,9 @@ from editbench.config.load import load
 from editbench.config.schema import Config
 from editbench.errors import UserError
 from editbench.plan import planned_dataset
-from editbench.redaction import redact, restore
 from editbench.run.folder import RunDir
 from editbench.run.identity import component_identity
+from editbench.text import redact, restore
 
 SECRETS = {
     name: f"s3cret-{name}-0123456789"
