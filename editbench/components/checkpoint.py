@@ -19,6 +19,11 @@ _VARIANTS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*"]
 _PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
 _SAMPLES = 64
 _SAMPLE_BYTES = 4096
+_HUB_SAYS = {
+    "RepositoryNotFoundError": "the hub has no such repository, or a private one: check the name, or HF_TOKEN",
+    "GatedRepoError": "its makers ask for consent: give it on the hub's page of it, and set HF_TOKEN",
+    "RevisionNotFoundError": "it has no such revision",
+}
 _TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
@@ -141,7 +146,8 @@ def _from_hub(what: str, download: bool, fetch: Callable[..., str], **wanted: An
             "or start once where the hub can be reached"
         ) from error
     except Exception as error:  # the hub's client raises a family of HTTP and file errors
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = _HUB_SAYS.get(type(error).__name__, said)
         raise UserError(f"{what}: cannot be downloaded ({reason})") from error
 
 

@@ -244,6 +244,24 @@ def test_a_hub_id_that_is_not_in_the_cache_is_none_or_an_error_by_choice():
         find("nobody/nothing", None, download=True)
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("RepositoryNotFoundError", "no such repository, or a private one: check the name"),
+        ("GatedRepoError", "its makers ask for consent"),
+        ("RevisionNotFoundError", "it has no such revision"),
+        ("AnotherError", "404 Client Error"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_in_words(monkeypatch, kind, says):
+    def refuse(**_):
+        raise type(kind, (Exception,), {})("404 Client Error\n\nmore")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(UserError, match=rf"checkpoint nobody/typo: cannot be downloaded \(.*{says}"):
+        find("nobody/typo", None, download=True)
+
+
 @pytest.mark.usefixtures("empty_hub_cache")
 def test_a_hub_id_that_cannot_be_one_is_an_error():
     with pytest.raises(UserError, match=r"checkpoint nobody/no thing: cannot be downloaded \(Repo id"):
