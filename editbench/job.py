@@ -18,6 +18,7 @@ from editbench.config.schema import ComponentConfig, Config
 from editbench.distributed import devices
 from editbench.distributed.gather import Gather
 from editbench.distributed.group import process_group
+from editbench.distributed.orphans import ending_with_launcher
 from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preemption
 from editbench.distributed.ranks import Ranks
 from editbench.run.folder import RunDir
@@ -82,6 +83,7 @@ class Job:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as opened:
             opened.enter_context(self._preemption)
+            opened.enter_context(ending_with_launcher(lambda: self.session.fail()))
             with self._preemption.at_once():
                 self.group = opened.enter_context(process_group(self.ranks, self.config.distributed))
             logs.set_up(self.phase, self.ranks.rank, self.folder.create(), self.config.log_level)

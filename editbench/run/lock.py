@@ -77,6 +77,7 @@ def _is_ending(holder: str) -> bool:
     if not found or found[2] != platform.node():
         return False
     try:
-        return found[3] is not None and psutil.Process(int(found[1])).ppid() != int(found[3])
+        parent = psutil.Process(int(found[1])).ppid()
     except psutil.NoSuchProcess:
         return True
+    return found[3] is not None and parent != int(found[3])
