@@ -7,16 +7,11 @@ anything is wrong; an unfinished run is wrong too.
 """
 
 import dataclasses
-import logging
 import re
-from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from rich.table import Table
-
 from editbench import cli, logs
-from editbench.analysis.outcomes import outcome
 from editbench.components.checkpoint import Checkpoint
 from editbench.components.load import find_checkpoint
 from editbench.config import load as configuration
@@ -29,9 +24,7 @@ from editbench.run.lines import is_temporary, read_lines
 from editbench.run.records import Edit, Judgment
 from editbench.run.shards import read_image, scan, shard_name
 from editbench.todo import find_edit_tasks, find_judge_tasks
-from editbench.views.console import show_findings, state_table
-
-logger = logging.getLogger("editbench.verify")
+from editbench.views.console import show_findings
 
 KINDS = ("missing", "damaged", "stale", "extra")
 
@@ -45,8 +38,6 @@ def main(config: Config) -> int:
     if not run_dir.plan.exists():
         raise UserError(f"{run_dir.root}: there is no run here (no plan.json); give its run_name or run_dir")
     findings = verify(run_dir)
-    if not findings["damaged"]:
-        logs.console().print(_states(run_dir))
     show_findings(logs.console(), findings)
     return 1 if any(findings.values()) else 0
 
@@ -64,7 +55,7 @@ def verify(run_dir: RunDir) -> Findings:
         return findings
     planned = {sample.sample_id for sample in plan.samples}
     findings["extra"] += [f"edit of {edit!r}, which is not planned" for edit in latest.keys() - planned]
-    judges = _judges(run_dir)
+    judges = sorted(path.stem for path in run_dir.judgments.glob("*.jsonl"))
     if not findings["damaged"]:
         _check_units(run_dir, plan, _wanted(run_dir), latest, findings)
     if not judges and any(edit.state == "edited" for edit in latest.values()):
@@ -108,7 +99,7 @@ def _scan_shards(run_dir: RunDir, findings: Findings) -> dict[tuple[int, int], s
         try:
             stored |= {(int(number[1]), sample.offset): sample.key for sample in scan(path)}
         except FileNotFoundError:
-            logger.debug("%s has gone since the folder was listed", path)
+            continue  # it has gone since the folder was listed
         except ValueError as error:
             findings["damaged"].append(str(error))
     return stored
@@ -156,9 +147,8 @@ def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config | None, fi
         if judgment is not None and judgment.image_sha256 == task.edit.sha256:
             findings["stale"].append(f"judgment of {task.sample.sample_id!r} by {name}")
     for sample_id, judgment in judgments.items():
-        if judgment.state in ("scored", "unparsed") and judgment.score != (
-            again := _score_again(judgment, wanted.judge)
-        ):
+        again = _score_again(judgment, wanted.judge)
+        if judgment.state in ("scored", "unparsed") and judgment.score != again:
             findings["damaged"].append(
                 f"judgment of {sample_id!r} by {name}: its score is {judgment.score}, its answer gives {again}"
             )
@@ -205,23 +195,6 @@ def _read(findings: Findings, read: Callable[[], Item]) -> Item | None:
     except UserError as error:
         findings["damaged"].append(str(error))
         return None
-
-
-def _judges(run_dir: RunDir) -> list[str]:
-    return sorted(path.stem for path in run_dir.judgments.glob("*.jsonl"))
-
-
-def _states(run_dir: RunDir) -> Table:
-    """How many planned samples are in which state, by judge."""
-    plan, edits = run_dir.read_plan(), run_dir.read_edits()
-    samples = plan.samples if plan else []
-    states = {}
-    for judge in _judges(run_dir) or ["none yet"]:
-        judgments = run_dir.read_judgments(judge)
-        states[judge] = Counter(
-            outcome(sample, edits.get(sample.sample_id), judgments.get(sample.sample_id))["state"] for sample in samples
-        )
-    return state_table(f"{run_dir.root}: {len(samples)} samples by state", states)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Who works in a run folder: one phase at a time, and it says who it is."""
 
+import datetime
 import fcntl
 import logging
 import os
@@ -30,26 +31,25 @@ def hold(folder: Path, who: str) -> TextIO:
         UserError: another process holds it; says which, and since when.
     """
     file = (folder / ".lock").open("a+", encoding="utf-8")
-    give_up = None
+    began = time.monotonic()
+    told = ""
     while not _is_locked(file, folder):
         file.seek(0)
         holder = file.read().strip()
-        is_ending = _is_ending(holder)
-        if not is_ending or (give_up and time.monotonic() > give_up):
-            waited = f", its launcher is gone and it did not end within {WAIT_S:g} s" * is_ending
+        if not _is_ending(holder) or time.monotonic() - began > WAIT_S:
             raise UserError(
-                f"{folder} is in use by {holder or 'another process'}{waited}; wait until it has ended, "
+                f"{folder} is in use by {holder or 'another process'}{told}; wait until it has ended, "
                 "or give another run_name"
             )
-        if give_up is None:
-            give_up = time.monotonic() + WAIT_S
-            logger.warning(
-                "%s is still held by %s, whose launcher is gone; waiting up to %g s for it to end",
-                *(folder, holder, WAIT_S),
-            )
+        if not told:
+            told = f", whose launcher is gone and which did not end within {WAIT_S:g} s"
+            logger.warning("%s: waiting up to %g s for %s, whose launcher is gone, to end", folder, WAIT_S, holder)
         time.sleep(0.2)
+    launcher = f", started by process {os.getppid()}" if "TORCHELASTIC_RUN_ID" in os.environ else ""
+    job = f", Slurm job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     file.truncate(0)
-    file.write(f"{who}, {_this_process()}, since {time.strftime('%Y-%m-%dT%H:%M:%S+00:00', time.gmtime())}\n")
+    file.write(f"{who}, process {os.getpid()} on {platform.node()}{job}{launcher}, since {since}\n")
     file.flush()
     return file
 
@@ -63,12 +63,6 @@ def _is_locked(file: TextIO, folder: Path) -> bool:
     except OSError as error:  # file systems without locks
         logger.warning("%s cannot be locked (%s); do not start two phases on it at once", folder, error.strerror)
     return True
-
-
-def _this_process() -> str:
-    launcher = f", started by process {os.getppid()}" if "TORCHELASTIC_RUN_ID" in os.environ else ""
-    job = f", Slurm job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
-    return f"process {os.getpid()} on {platform.node()}{job}{launcher}"
 
 
 def _is_ending(holder: str) -> bool:

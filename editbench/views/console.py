@@ -64,17 +64,6 @@ def score_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def state_table(title: str, states: dict[str, Counter[str]]) -> Table:
-    """Per judge, how many samples are in which state."""
-    table = Table(title=escape(title))
-    for column in ("judge", "state", "samples"):
-        table.add_column(column, justify="right" if column == "samples" else "left")
-    for judge, counts in states.items():
-        for state, count in sorted(counts.items()):
-            table.add_row(escape(judge), state, str(count))
-    return table
-
-
 def show_findings(console: Console, findings: dict[str, list[str]]) -> None:
     """Print what `verify` found, the first few of each kind."""
     for kind, found in findings.items():

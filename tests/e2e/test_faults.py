@@ -243,7 +243,9 @@ def test_a_second_start_says_who_holds_the_run_and_waits_for_ranks_that_lost_tor
         orphans = job.workers()
         job.kill(job.torchrun)
         with Job("edit", folder / "run", overrides, world_size=1) as restarted:
-            assert restarted.wait_until(lambda: "whose launcher is gone; waiting" in restarted.output), restarted.output
+            assert restarted.wait_until(lambda: "waiting up to 30 s for phase edit" in restarted.output), (
+                restarted.output
+            )
             (folder / "go").touch()
             outcome = restarted.wait()
             assert outcome.code == 0, outcome.tail

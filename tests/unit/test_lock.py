@@ -58,14 +58,16 @@ def test_a_holder_that_lost_its_launcher_is_waited_for(tmp_path, started_by, mon
     with hold(tmp_path, "phase score"):
         assert len(waited) == 3
         assert "phase score" in (tmp_path / ".lock").read_text()
-    assert caplog.text.count("whose launcher is gone; waiting up to 30 s for it to end") == 1
+    assert caplog.text.count("waiting up to 30 s for phase edit, process") == 1
 
 
 def test_the_wait_for_an_orphan_has_a_limit(tmp_path, started_by, monkeypatch):
     started_by(NO_PROCESS)
-    monkeypatch.setattr(lock, "WAIT_S", 0.0)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    with hold(tmp_path, "phase edit"), pytest.raises(UserError, match="launcher is gone and it did not end within 0 s"):
+    monkeypatch.setattr(time, "sleep", lambda _: monkeypatch.setattr(lock, "WAIT_S", -1.0))
+    with (
+        hold(tmp_path, "phase edit"),
+        pytest.raises(UserError, match="launcher is gone and which did not end within 30 s"),
+    ):
         hold(tmp_path, "phase score")
 
 
@@ -78,8 +80,7 @@ def test_the_wait_for_an_orphan_has_a_limit(tmp_path, started_by, monkeypatch):
     ],
 )
 def test_only_what_is_known_to_end_is_waited_for(tmp_path, monkeypatch, holder, waits):
-    monkeypatch.setattr(lock, "WAIT_S", 0.0)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: monkeypatch.setattr(lock, "WAIT_S", -1.0))
     with hold(tmp_path, "phase edit"):
         (tmp_path / ".lock").write_text(holder)
         with pytest.raises(UserError, match=f"in use by {holder or 'another process'}") as refused:
