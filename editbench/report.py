@@ -103,17 +103,15 @@ def write_report(run_dir: RunDir, report: dict[str, Any]) -> Path:
     return run_dir.root / "report.md"
 
 
-def _notes(components: dict[str, dict[str, Any] | None], counts: dict[str, int]) -> list[str]:
+def _notes(models: dict[str, dict[str, Any] | None], counts: dict[str, int]) -> list[str]:
     """What a reader must know before the numbers: fakes, what checkpoints say of themselves, what is not on record."""
     made = {"editor": counts["edited"], "judge": counts["scored"] + counts["unparsed"]}
-    unknown = [
-        f"{name}: not on record, sessions.json is missing" for name, n in made.items() if n and not components[name]
-    ]
+    unknown = [f"{name}: not on record, sessions.json is missing" for name, n in made.items() if n and not models[name]]
     return unknown + [
-        f"{name}: {component[key]}"
-        for name, component in components.items()
+        f"{name}: {model[key]}"
+        for name, model in models.items()
         for key in ("note", "checkpoint_note")
-        if component and component.get(key)
+        if model and model.get(key)
     ]
 
 

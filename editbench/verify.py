@@ -35,7 +35,7 @@ Item = TypeVar("Item")
 def main(config: Config) -> int:
     """Check and print what was found; returns 1 if anything is wrong, else 0."""
     run_dir = RunDir(config.run_dir)
-    if not run_dir.plan.exists():
+    if not run_dir.plan_file.exists():
         raise UserError(f"{run_dir.root}: there is no run here (no plan.json); give its run_name or run_dir")
     findings = verify(run_dir)
     show_findings(logs.console(), findings)

@@ -45,10 +45,10 @@ class RunDir:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.config = root / "config.yaml"
-        self.plan = root / "plan.json"
-        self.status = root / "status.json"
-        self.sessions = root / "sessions.json"
+        self.config_file = root / "config.yaml"
+        self.plan_file = root / "plan.json"
+        self.status_file = root / "status.json"
+        self.sessions_file = root / "sessions.json"
         self.edits = root / "edits"
         self.edits_index = self.edits / "index.jsonl"
         self.judgments = root / "judgments"
@@ -90,25 +90,25 @@ class RunDir:
         Raises:
             UserError: it is not what was written: a sample was changed, dropped, doubled or moved.
         """
-        if not self.plan.exists():
+        if not self.plan_file.exists():
             return None
         try:
-            with self.plan.open("rb") as file:
+            with self.plan_file.open("rb") as file:
                 lines = unseal_pieces(file)
                 head = json.loads(next(lines) + b"]}")
                 samples = [Sample(**json.loads(line.rstrip(b",\n"))) for line in lines if line[:1] == b"{"]
                 return Plan(head["made_from"], samples, head["skipped"])
-        except (KeyError, TypeError, ValueError, StopIteration) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{self.plan} is no plan, or no longer the one that was written ({error!r}); restore it, or remove it "
-                "and start the edit phase again, which keeps the edits that fit the dataset"
+                f"{self.plan_file} is no plan, or no longer the one that was written ({error}); restore it, or remove "
+                "it and start the edit phase again, which keeps the edits that fit the dataset"
             ) from error
 
     def write_plan(self, plan: Plan) -> None:
         """Write the plan as JSON, one sample a line, under one checksum."""
         head = to_json({"made_from": plan.made_from, "skipped": plan.skipped})[:-1] + b', "samples": [\n'
         lines = ((b",\n" if sample.index else b"") + to_json(to_dict(sample)) for sample in plan.samples)
-        write_atomic(self.plan, seal_pieces(itertools.chain([head], lines, [b"\n]"])))
+        write_atomic(self.plan_file, seal_pieces(itertools.chain([head], lines, [b"\n]"])))
 
     def read_config(self, judge: str | None = None) -> dict[str, Any]:
         """Read the resolved configuration of the last start, or what of it the judge of this name last had.
@@ -116,7 +116,7 @@ class RunDir:
         Returns:
             The configuration; empty if there was no such start.
         """
-        path = self.config if judge is None else self.judgments / f"{judge}.yaml"
+        path = self.config_file if judge is None else self.judgments / f"{judge}.yaml"
         if not path.exists():
             return {}
         try:
@@ -133,7 +133,7 @@ class RunDir:
             judge: The judge's name if phase 2 starts; what it uses is kept for each judge.
         """
         kept = {key: v for key, v in self.read_config().items() if (key in JUDGE_SECTIONS) == (judge is None)}
-        _write_yaml(self.config, {**resolved, **kept})
+        _write_yaml(self.config_file, {**resolved, **kept})
         if judge is not None:
             _write_yaml(self.judgments / f"{judge}.yaml", {key: resolved[key] for key in JUDGE_SECTIONS})
 
@@ -177,26 +177,27 @@ class RunDir:
 
     def read_sessions(self) -> list[dict[str, Any]]:
         """Read what is on record of every start of a phase, oldest first."""
-        if not self.sessions.exists():
+        if not self.sessions_file.exists():
             return []
-        data = read_json(self.sessions)
+        data = read_json(self.sessions_file)
         if not isinstance(data, dict) or not isinstance(data.get("sessions"), list):
-            raise UserError(f"{self.sessions} holds no list of sessions; remove it (times and models are lost with it)")
-        sessions: list[dict[str, Any]] = data["sessions"]
-        return sessions
+            raise UserError(
+                f"{self.sessions_file} holds no list of sessions; remove it (times and models are lost with it)"
+            )
+        return list(data["sessions"])
 
     def write_status(self, tally: Tally, state: str) -> None:
         """Tell scripts and people where the run stands."""
         counts = {"done": tally.done, "failed": tally.failed, "total": tally.total}
         status = {"phase": tally.phase, "state": state, **counts, "time": utc_now()}
-        write_atomic(self.status, json.dumps(status) + "\n")
+        write_atomic(self.status_file, json.dumps(status) + "\n")
 
     def write_session(self, session: dict[str, Any]) -> None:
         """Add a start of a phase, or replace the entry that has the same `started` and `phase`."""
-        others = [
-            s for s in self.read_sessions() if (s["started"], s["phase"]) != (session["started"], session["phase"])
-        ]
-        write_atomic(self.sessions, json.dumps({"sessions": [*others, session]}, indent=1, ensure_ascii=False) + "\n")
+        start = (session["started"], session["phase"])
+        others = [s for s in self.read_sessions() if (s["started"], s["phase"]) != start]
+        text = json.dumps({"sessions": [*others, session]}, indent=1, ensure_ascii=False)
+        write_atomic(self.sessions_file, text + "\n")
 
 
 def _write_yaml(path: Path, data: dict[str, Any]) -> None:

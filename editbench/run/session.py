@@ -57,12 +57,12 @@ class Session(SilentSession):
     Args:
         run_dir: The run.
         tally: What the phase is responsible for, and how much of it earlier starts have done.
-        component: Which editor or judge works here, as `describe_component` gives it.
+        made_by: Which editor or judge works here, as `describe_component` gives it.
     """
 
-    def __init__(self, run_dir: RunDir, tally: Tally, component: dict[str, Any]) -> None:
+    def __init__(self, run_dir: RunDir, tally: Tally, made_by: dict[str, Any]) -> None:
         self._run_dir, self._tally, self._before = run_dir, tally, tally.done
-        self._component, self._environment = component, environment()
+        self._made_by, self._environment = made_by, environment()
         self._began = time.monotonic()
         self._start: dict[str, Any] = {"phase": tally.phase, "started": utc_now()}
         self._written = float("-inf")
@@ -89,9 +89,9 @@ class Session(SilentSession):
         """Add what is known once the model is loaded: its own description, and how this start loaded it."""
         if not isinstance(description, dict):
             raise UserError(
-                f"{self._component['class']}.describe() returned a {type(description).__name__}, must be a dict"
+                f"{self._made_by['class']}.describe() returned a {type(description).__name__}, must be a dict"
             )
-        self._component |= redact(description)
+        self._made_by |= redact(description)
         self._start |= loading
         self._write("running")
 
@@ -140,7 +140,7 @@ class Session(SilentSession):
                 "state": state,
                 "wall_s": round(self._written - self._began, 3),
                 "samples": self._tally.done - self._before,
-                "component": self._component,
+                "component": self._made_by,
                 "environment": self._environment,
             }
         )

@@ -23,7 +23,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         parts.append(f"Best category: {text(report['best_category'])}. Worst: {text(report['worst_category'])}.")
     parts += ["## Samples", _counts(report), *_failures(report)]
     parts += ["## How it was made", _phases(report)]
-    parts += [_component("Editor", report["editor"]), _component("Judge", report["judge"])]
+    parts += [_made_by("Editor", report["editor"]), _made_by("Judge", report["judge"])]
     parts += [_environment(name, phase["environment"]) for name, phase in report["phases"].items() if phase]
     parts.append("The whole configuration and every sample's state stand in report.json.")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -90,10 +90,10 @@ def _loading(phase: dict[str, Any]) -> str:
     return f"{phase['load_s']:.1f} s{peak}"
 
 
-def _component(title: str, component: dict[str, Any] | None) -> str:
-    if component is None:
+def _made_by(title: str, model: dict[str, Any] | None) -> str:
+    if model is None:
         return ""
-    lines = [f"- {text(key)}: {text(value)}" for key, value in component.items() if value not in (None, "")]
+    lines = [f"- {text(key)}: {text(value)}" for key, value in model.items() if value not in (None, "")]
     return "\n".join([f"### {title}", "", *lines])
 
 

@@ -153,9 +153,9 @@ def test_an_answer_that_holds_a_score_is_not_unparsed(run):
 
 
 def test_a_plan_that_was_changed_is_damage_for_verify_and_refused_by_report(run):
-    run.plan.write_text(run.plan.read_text().replace('"social"', '"causal"'))
+    run.plan_file.write_text(run.plan_file.read_text().replace('"social"', '"causal"'))
     assert [line.split(" (")[0] for line in findings(run)["damaged"]] == [
-        f"{run.plan} is no plan, or no longer the one that was written"
+        f"{run.plan_file} is no plan, or no longer the one that was written"
     ]
     with pytest.raises(UserError, match="no longer the one that was written"):
         build_report(run, "fake")

@@ -300,7 +300,7 @@ def test_the_sink_goes_on_where_an_earlier_one_ended(run: Run) -> None:
 
 def test_status_and_sessions_tell_what_was_done(run: Run) -> None:
     write_edits(run, run.find()[0], fail={0})
-    status = json.loads(run.run_dir.status.read_text())
+    status = json.loads(run.run_dir.status_file.read_text())
     assert {key: status[key] for key in ("phase", "state", "done", "failed", "total")} == {
         "phase": "edit",
         "state": "done",
@@ -318,7 +318,7 @@ def test_more_failures_than_allowed_stop_the_phase(run: Run) -> None:
         session.count("edit_failed")  # 2 of 10 is allowed
         session.count("edited")
         session.count("invalid_output")
-    assert json.loads(run.run_dir.status.read_text())["state"] == "failed"
+    assert json.loads(run.run_dir.status_file.read_text())["state"] == "failed"
 
 
 def test_the_fake_editor_depends_on_source_instruction_and_seed_alone(run: Run) -> None:

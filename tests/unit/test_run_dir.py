@@ -122,12 +122,12 @@ def test_what_killed_writers_left_is_removed_by_the_next_phase_once_it_is_old(ru
     old, older, young = (
         folder / f".{name}.tmp" for folder, name in ((run.root, "a"), (run.judgments, "b"), (run.root, "c"))
     )
-    for path in (old, older, young, run.status):
+    for path in (old, older, young, run.status_file):
         path.write_text("half")
-    for path in (old, older, run.status):
+    for path in (old, older, run.status_file):
         os.utime(path, (1e9, 1e9))
     run.lock("edit")
-    assert [path.exists() for path in (old, older, young, run.status)] == [False, False, True, True]
+    assert [path.exists() for path in (old, older, young, run.status_file)] == [False, False, True, True]
 
 
 def test_a_file_that_is_no_json_is_named(tmp_path):
@@ -152,7 +152,7 @@ def test_a_plan_round_trips_whatever_its_texts_hold(tmp_path_factory, texts, mad
 def test_a_plan_is_readable_json_with_one_sample_a_line_as_people_wrote_it(run):
     plan = Plan({}, [sample(0, "猫", 'Say "喵"\nloudly'), sample(1)], [])
     run.write_plan(plan)
-    text = run.plan.read_text(encoding="utf-8")
+    text = run.plan_file.read_text(encoding="utf-8")
     assert list(json.loads(text)) == ["made_from", "skipped", "samples", "check"]
     assert sum('"sample_id"' in line for line in text.splitlines()) == 2
     assert '"猫"' in text
@@ -211,9 +211,9 @@ def of_an_earlier_version(lines):
 )
 def test_a_plan_that_is_not_the_one_that_was_written_is_refused(run, damage):
     run.write_plan(Plan({}, [sample(index, sample_id) for index, sample_id in enumerate("abc")], []))
-    lines = run.plan.read_text().splitlines(keepends=True)
-    run.plan.write_text("".join(damage(lines)))
-    assert damage in (without_its_end, with_something_behind) or json.loads(run.plan.read_text())
+    lines = run.plan_file.read_text().splitlines(keepends=True)
+    run.plan_file.write_text("".join(damage(lines)))
+    assert damage in (without_its_end, with_something_behind) or json.loads(run.plan_file.read_text())
     with pytest.raises(
         UserError, match=r"plan\.json is no plan, or no longer the one that was written .* restore it, or"
     ):
@@ -224,13 +224,13 @@ def test_the_configuration_round_trips_and_stays_readable(run):
     resolved = {"run_name": "猫", "editor": {"negative_prompt": " ", "height": None, "true_cfg_scale": 4.0}, "x": "yes"}
     run.write_config(resolved)
     assert run.read_config() == resolved
-    assert "猫" in run.config.read_text(encoding="utf-8")
-    assert yaml.safe_load(run.config.read_bytes()) == resolved
+    assert "猫" in run.config_file.read_text(encoding="utf-8")
+    assert yaml.safe_load(run.config_file.read_bytes()) == resolved
 
 
 def test_status_tells_phase_state_and_counts(run):
     run.write_status(Tally("edit", 12, Counter(edited=2, invalid_output=1), 1.0), "running")
-    status = read_json(run.status)
+    status = read_json(run.status_file)
     assert {k: status[k] for k in ("phase", "state", "done", "failed", "total")} == {
         "phase": "edit",
         "state": "running",
@@ -274,17 +274,17 @@ def test_utc_now_sorts_as_text_and_names_its_zone():
 
 def test_a_session_that_is_not_begun_leaves_no_trace(run):
     Session(run, Tally("edit", 3, Counter(), 1.0), {"name": "fake", "class": "Fake"})
-    assert not run.status.exists() and not run.sessions.exists()
+    assert not run.status_file.exists() and not run.sessions_file.exists()
 
 
 def test_a_session_tells_how_it_goes_and_ends(run):
     tally = Tally("edit", 3, Counter(edited=1), 1.0)
     with Session(run, tally, {"name": "fake", "class": "Fake"}) as session:
-        assert read_json(run.status)["state"] == "running"
+        assert read_json(run.status_file)["state"] == "running"
         session.loaded({"note": "no model"}, load_s=0.5)
         session.count("edited")
         assert session.is_preempted(stopped=True)
-    status, (entry,) = read_json(run.status), run.read_sessions()
+    status, (entry,) = read_json(run.status_file), run.read_sessions()
     assert (status["state"], status["done"], status["total"]) == ("preempted", 2, 3)
     assert (entry["samples"], entry["load_s"], entry["component"]["note"]) == (1, 0.5, "no model")
     with pytest.raises(UserError, match="1 of 3 samples were not done by any rank"):
@@ -403,10 +403,8 @@ def test_committed_end_counts_images_that_were_edited_anew_since_and_no_failures
 
 def test_paths_are_as_documented(tmp_path):
     run = RunDir(tmp_path)
-    found = {
-        os.path.relpath(path, tmp_path)
-        for path in (run.config, run.plan, run.status, run.edits_index, run.judgments_of("tiny"), run.logs)
-    }
+    paths = (run.config_file, run.plan_file, run.status_file, run.edits_index, run.judgments_of("tiny"), run.logs)
+    found = {os.path.relpath(path, tmp_path) for path in paths}
     assert found == {"config.yaml", "plan.json", "status.json", "edits/index.jsonl", "judgments/tiny.jsonl", "logs"}
 
 

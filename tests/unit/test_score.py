@@ -614,7 +614,7 @@ def test_the_sink_appends_a_whole_line_per_judgment_and_status_counts_them(run: 
     sink.close()
     assert run.run_dir.read_judgments("fake") == {judgment.sample_id: judgment for judgment in judgments}
     assert len(run.run_dir.judgments_of("fake").read_bytes().splitlines()) == 8
-    status = json.loads(run.run_dir.status.read_text())
+    status = json.loads(run.run_dir.status_file.read_text())
     assert (status["phase"], status["state"], status["done"], status["failed"]) == ("score", "done", 8, 3)
 
 
