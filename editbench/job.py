@@ -18,11 +18,12 @@ from editbench.config.schema import ComponentConfig, Config
 from editbench.distributed import devices
 from editbench.distributed.gather import Gather
 from editbench.distributed.group import process_group
+from editbench.distributed.orphans import ending_with_launcher
 from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preemption
 from editbench.distributed.ranks import Ranks
 from editbench.run.folder import RunDir
-from editbench.run.records import FAILURE_STATES
-from editbench.run.session import Session, SilentSession, check_failures, component_facts
+from editbench.run.session import Session, SilentSession, describe_component
+from editbench.run.tally import Tally
 from editbench.todo import Todo
 
 Item = TypeVar("Item")
@@ -74,7 +75,7 @@ class Job:
         self.component: ComponentConfig = config.editor if phase == "edit" else config.judge
         self.ranks = Ranks.from_env()
         self.folder = RunDir(config.run_dir)
-        self.session: Session | SilentSession = SilentSession()
+        self.session = SilentSession()
         self.preempted = False
         self._preemption = Preemption()
         self._open = contextlib.ExitStack()
@@ -82,6 +83,7 @@ class Job:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as opened:
             opened.enter_context(self._preemption)
+            opened.enter_context(ending_with_launcher(lambda: self.session.fail()))
             with self._preemption.at_once():
                 self.group = opened.enter_context(process_group(self.ranks, self.config.distributed))
             logs.set_up(self.phase, self.ranks.rank, self.folder.create(), self.config.log_level)
@@ -119,8 +121,7 @@ class Job:
             self.folder.lock(self.phase)
             todo = find()
             if not todo.tasks:
-                failed = sum(todo.states[state] for state in FAILURE_STATES)
-                self.folder.write_status(self.phase, "done", todo.total, failed, todo.total)
+                self.folder.write_status(self._tally(todo), "done")
                 logger.info("nothing is left to %s (failed samples are tried again with retry_failed=true)", self.phase)
             kept.extend(todo.kept)
             return todo.tasks
@@ -129,13 +130,15 @@ class Job:
 
     def check_failures(self, todo: Todo[Any, Any]) -> None:
         """Refuse to go on where too much has failed in earlier starts."""
-        check_failures(self.phase, todo.states, todo.total, self.config.max_failed)
+        self._tally(todo).check()
+
+    def _tally(self, todo: Todo[Any, Any]) -> Tally:
+        return Tally(self.phase, todo.total, todo.states, self.config.max_failed)
 
     def begin(self, todo: Todo[Any, Any]) -> None:
         """Put on record, on rank 0, that the phase works now, and with what."""
         if self.ranks.rank == 0:
-            made_by = component_facts(self.component, self.checkpoint)
-            session = Session(self.folder, self.phase, todo.total, todo.states, self.config.max_failed, made_by)
+            session = Session(self.folder, self._tally(todo), describe_component(self.component, self.checkpoint))
             self.session = self._open.enter_context(session)
 
     def load(self, on: list[str], **recorded: Any) -> Any:

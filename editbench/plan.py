@@ -111,7 +111,7 @@ def planned_dataset(config: Config, run_dir: RunDir) -> ComponentConfig:
     """The dataset that the plan was made from, whatever dataset this start's overrides name."""
     plan = run_dir.read_plan()
     if plan is None:
-        raise UserError(f"{run_dir.plan} was removed while the phase was running; start it again")
+        raise UserError(f"{run_dir.plan_file} was removed while the phase was running; start it again")
     made_from = plan.made_from["dataset"]
     return ComponentConfig(made_from["class"], "dataset", restore(made_from["kwargs"], config.dataset.kwargs))
 

@@ -8,15 +8,10 @@ anything is wrong; an unfinished run is wrong too.
 
 import dataclasses
 import re
-from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from rich.markup import escape
-from rich.table import Table
-
 from editbench import cli, logs
-from editbench.analysis.outcomes import outcome
 from editbench.components.checkpoint import Checkpoint
 from editbench.components.load import find_checkpoint
 from editbench.config import load as configuration
@@ -25,13 +20,12 @@ from editbench.errors import UserError
 from editbench.judges.labels import read_labels
 from editbench.judges.reply import parse_score
 from editbench.run.folder import Plan, RunDir
-from editbench.run.lines import read_lines
+from editbench.run.lines import is_temporary, read_lines
 from editbench.run.records import Edit, Judgment
-from editbench.run.shards import read_image, scan
-from editbench.text import printable
+from editbench.run.shards import read_image, scan, shard_name
 from editbench.todo import find_edit_tasks, find_judge_tasks
+from editbench.views.console import show_findings
 
-MAX_SHOWN = 20
 KINDS = ("missing", "damaged", "stale", "extra")
 
 Findings = dict[str, list[str]]
@@ -41,24 +35,24 @@ Item = TypeVar("Item")
 def main(config: Config) -> int:
     """Check and print what was found; returns 1 if anything is wrong, else 0."""
     run_dir = RunDir(config.run_dir)
-    plan = run_dir.read_plan()
-    if plan is None:
+    if not run_dir.plan_file.exists():
         raise UserError(f"{run_dir.root}: there is no run here (no plan.json); give its run_name or run_dir")
-    findings = verify(run_dir, plan)
-    _print(run_dir, plan, findings)
+    findings = verify(run_dir)
+    show_findings(logs.console(), findings)
     return 1 if any(findings.values()) else 0
 
 
-def verify(run_dir: RunDir, plan: Plan) -> Findings:
-    """Check edits, shards and the judgments of every judge.
+def verify(run_dir: RunDir) -> Findings:
+    """Check the plan, edits, shards and the judgments of every judge.
 
     Returns:
         For each of `missing`, `damaged`, `stale` and `extra` a sentence per thing found.
     """
     findings: Findings = {kind: [] for kind in KINDS}
-    edits = _read(findings, lambda: list(read_lines(run_dir.edits_index, Edit))) or []
-    latest = {edit.sample_id: edit for edit in edits}
-    _check_shards(run_dir, edits, findings)
+    latest = _check_edits(run_dir, findings)
+    plan = _read(findings, run_dir.read_plan)
+    if plan is None:  # what is planned is not known
+        return findings
     planned = {sample.sample_id for sample in plan.samples}
     findings["extra"] += [f"edit of {edit!r}, which is not planned" for edit in latest.keys() - planned]
     judges = sorted(path.stem for path in run_dir.judgments.glob("*.jsonl"))
@@ -73,30 +67,42 @@ def verify(run_dir: RunDir, plan: Plan) -> Findings:
     return findings
 
 
-def _check_shards(run_dir: RunDir, edits: list[Edit], findings: Findings) -> None:
-    """Re-hash every image that the index names, and every byte of the shards."""
+def _check_edits(run_dir: RunDir, findings: Findings) -> dict[str, Edit]:
+    """Re-hash every image that the index names, and every byte of the shards; returns the latest edits."""
+    stored = _scan_shards(run_dir, findings)  # before the index: a phase at work writes there last
+    edits = _read(findings, lambda: list(read_lines(run_dir.edits_index, Edit))) or []
     for edit in edits:
         if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
             continue
+        stored.pop((edit.shard, edit.offset), None)
         try:
             read_image(run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
         except ValueError as error:
             findings["damaged"].append(f"image of {edit.sample_id!r}: {error}")
-    known = {(edit.shard, edit.offset) for edit in edits}
-    for path in sorted(run_dir.edits.iterdir() if run_dir.edits.exists() else []):
+    findings["extra"] += [
+        f"{run_dir.edits / shard_name(shard)}: the index does not know {key}; "
+        "the next start of the edit phase takes it up"
+        for (shard, _), key in stored.items()
+    ]
+    return {edit.sample_id: edit for edit in edits}
+
+
+def _scan_shards(run_dir: RunDir, findings: Findings) -> dict[tuple[int, int], str]:
+    """Check the files beside the index; returns the keys of what shards hold by (shard, offset)."""
+    stored: dict[tuple[int, int], str] = {}
+    for path in sorted(run_dir.edits.glob("*")):
         number = re.fullmatch(r"shard-(\d{5})\.tar", path.name)
         if number is None:
-            if path != run_dir.edits_index:
+            if path != run_dir.edits_index and not is_temporary(path):
                 findings["extra"].append(f"{path} is none of editbench's files")
             continue
         try:
-            for stored in scan(path):
-                if (int(number.group(1)), stored.offset) not in known:
-                    findings["extra"].append(
-                        f"{path}: the index does not know {stored.key}; the next start of the edit phase takes it up"
-                    )
+            stored |= {(int(number[1]), sample.offset): sample.key for sample in scan(path)}
+        except FileNotFoundError:
+            continue  # it has gone since the folder was listed
         except ValueError as error:
             findings["damaged"].append(str(error))
+    return stored
 
 
 def _check_units(
@@ -141,7 +147,8 @@ def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config | None, fi
         if judgment is not None and judgment.image_sha256 == task.edit.sha256:
             findings["stale"].append(f"judgment of {task.sample.sample_id!r} by {name}")
     for sample_id, judgment in judgments.items():
-        if judgment.score is not None and judgment.score != (again := _score_again(judgment, wanted.judge)):
+        again = _score_again(judgment, wanted.judge)
+        if judgment.state in ("scored", "unparsed") and judgment.score != again:
             findings["damaged"].append(
                 f"judgment of {sample_id!r} by {name}: its score is {judgment.score}, its answer gives {again}"
             )
@@ -181,40 +188,13 @@ def _checkpoint(component: ComponentConfig) -> Checkpoint | None:
         return None
 
 
-def _read(findings: Findings, read: Callable[[], list[Item]]) -> list[Item] | None:
-    """Read records; None, and a finding, if a line is damaged."""
+def _read(findings: Findings, read: Callable[[], Item]) -> Item | None:
+    """Read a file; None, and a finding, if it is damaged."""
     try:
         return read()
     except UserError as error:
         findings["damaged"].append(str(error))
         return None
-
-
-def _print(run_dir: RunDir, plan: Plan, findings: Findings) -> None:
-    console = logs.console()
-    table = Table(title=f"{escape(str(run_dir.root))}: {len(plan.samples)} samples by state")
-    for column in ("judge", "state", "samples"):
-        table.add_column(column, justify="right" if column == "samples" else "left")
-    if not findings["damaged"]:
-        edits = run_dir.read_edits()
-        for judge in sorted(path.stem for path in run_dir.judgments.glob("*.jsonl")) or ["none yet"]:
-            judged = run_dir.read_judgments(judge)
-            states = Counter(
-                outcome(sample, edits.get(sample.sample_id), judged.get(sample.sample_id))["state"]
-                for sample in plan.samples
-            )
-            for state, count in sorted(states.items()):
-                table.add_row(escape(judge), state, str(count))
-        console.print(table)
-    for kind, found in findings.items():
-        if found:
-            console.print(f"{kind}: {len(found)}", markup=False)
-        for line in found[:MAX_SHOWN]:
-            console.print(f"  {printable(line)}", markup=False, highlight=False, soft_wrap=True)
-        if len(found) > MAX_SHOWN:
-            console.print(f"  … and {len(found) - MAX_SHOWN} more", markup=False)
-    if not any(findings.values()):
-        console.print("nothing is missing, damaged, stale or extra", markup=False)
 
 
 if __name__ == "__main__":

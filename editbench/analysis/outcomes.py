@@ -4,8 +4,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from editbench.analysis.statistics import summarize
 from editbench.run.identity import sample_input
 from editbench.run.records import FAILURE_STATES, Edit, Judgment, Sample, State
+
+WITH_IMAGE: tuple[State, ...] = ("edited", "scored", "unparsed", "judge_failed")
+"""States of samples that have an edited image."""
 
 
 def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dict[str, Any]:
@@ -32,9 +36,24 @@ def count_states(outcomes: Iterable[dict[str, Any]]) -> dict[str, int]:
     states = Counter(o["state"] for o in outcomes)
     return {
         "planned": states.total(),
-        "edited": states["edited"] + states["scored"] + states["unparsed"] + states["judge_failed"],
+        "edited": sum(states[state] for state in WITH_IMAGE),
         "scored": states["scored"],
         **{state: states[state] for state in FAILURE_STATES},
         "not_edited_yet": states["pending"],
         "not_judged_yet": states["edited"],
     }
+
+
+def summarize_outcomes(outcomes: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Statistics of the scores there are, and `counts` of the samples they rest on."""
+    outcomes = list(outcomes)
+    return {**summarize([o["score"] for o in outcomes if o["score"] is not None]), "counts": count_states(outcomes)}
+
+
+def count_causes(outcomes: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Count, per failure state, how often which type of error was the cause."""
+    causes: dict[str, Counter[str]] = {}
+    for o in outcomes:
+        if o["state"] in FAILURE_STATES:
+            causes.setdefault(o["state"], Counter())[o["error_type"] or "no score in the answer"] += 1
+    return {state: dict(counter.most_common()) for state, counter in causes.items()}

@@ -5,30 +5,24 @@ The run folder is the contract between the phases and with users' scripts; the R
 
 import dataclasses
 import datetime
-import fcntl
+import functools
 import itertools
 import json
-import logging
-import os
-import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from editbench.errors import UserError
-from editbench.run.lines import read_json, read_lines, write_atomic
+from editbench.run.lines import read_json, read_lines, remove_left_over, write_atomic
+from editbench.run.lock import hold
 from editbench.run.records import Edit, Judgment, Sample, to_dict
+from editbench.run.sealed_json import seal_pieces, to_json, unseal_pieces
 from editbench.run.shards import sample_end, shard_name
+from editbench.run.tally import Tally
 
 JUDGE_SECTIONS = ("judge", "rubrics")
 """Sections of the configuration that phase 2 uses and phase 1 does not."""
-
-SAMPLES_FOLLOW = ' "samples": [\n'
-"""The line of plan.json behind which each line is a sample."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +45,10 @@ class RunDir:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.config = root / "config.yaml"
-        self.plan = root / "plan.json"
-        self.status = root / "status.json"
-        self.sessions = root / "sessions.json"
+        self.config_file = root / "config.yaml"
+        self.plan_file = root / "plan.json"
+        self.status_file = root / "status.json"
+        self.sessions_file = root / "sessions.json"
         self.edits = root / "edits"
         self.edits_index = self.edits / "index.jsonl"
         self.judgments = root / "judgments"
@@ -82,47 +76,39 @@ class RunDir:
         Raises:
             UserError: another process holds it; says which.
         """
-        self._lock = (self.root / ".lock").open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.seek(0)
-            raise UserError(
-                f"{self.root} is in use by {self._lock.read().strip() or 'another process'}; wait until it has ended, "
-                "or give another run_name"
-            ) from error
-        except OSError as error:  # file systems without locks
-            logger.warning("%s cannot be locked (%s); do not start two phases on it at once", self.root, error.strerror)
-        job = f", Slurm job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
-        self._lock.truncate(0)
-        self._lock.write(f"phase {phase}, process {os.getpid()} on {platform.node()}{job}, since {utc_now()}\n")
-        self._lock.flush()
+        self._lock = hold(self.root, f"phase {phase}")
+        for folder in (self.root, self.judgments):
+            remove_left_over(folder)
 
     def judgments_of(self, judge: str) -> Path:
         """File with the judgments of the judge of this name."""
         return self.judgments / f"{judge}.jsonl"
 
     def read_plan(self) -> Plan | None:
-        """Read the plan, a sample at a time; None if there is none yet."""
-        if not self.plan.exists():
+        """Read the plan, a sample at a time; None if there is none yet.
+
+        Raises:
+            UserError: it is not what was written: a sample was changed, dropped, doubled or moved.
+        """
+        if not self.plan_file.exists():
             return None
         try:
-            with self.plan.open(encoding="utf-8") as file:
-                lines = iter(file)
-                head = "".join(_until(SAMPLES_FOLLOW, lines))
-                facts = json.loads(f"{head.rstrip().removesuffix(',')}}}")
-                inner = filter(str.strip, _until("]}\n", lines))
-                samples = [Sample(**json.loads(line.rstrip().removesuffix(","))) for line in inner]
-                return Plan(facts["made_from"], samples, facts["skipped"])
+            with self.plan_file.open("rb") as file:
+                lines = unseal_pieces(file)
+                head = json.loads(next(lines) + b"]}")
+                samples = [Sample(**json.loads(line.rstrip(b",\n"))) for line in lines if line[:1] == b"{"]
+                return Plan(head["made_from"], samples, head["skipped"])
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.plan} is no plan ({error!r}); remove it and start the edit phase again") from error
+            raise UserError(
+                f"{self.plan_file} is no plan, or no longer the one that was written ({error}); restore it, or remove "
+                "it and start the edit phase again, which keeps the edits that fit the dataset"
+            ) from error
 
     def write_plan(self, plan: Plan) -> None:
-        """Write the plan as JSON, one sample a line."""
-        head = json.dumps({"made_from": plan.made_from, "skipped": plan.skipped}, ensure_ascii=False, indent=1)
-        lines = (json.dumps(to_dict(sample), ensure_ascii=False) for sample in plan.samples)
-        separated = (f",\n{line}" if number else line for number, line in enumerate(lines))
-        write_atomic(self.plan, itertools.chain([f"{head[:-2]},\n{SAMPLES_FOLLOW}"], separated, ["\n]}\n"]))
+        """Write the plan as JSON, one sample a line, under one checksum."""
+        head = to_json({"made_from": plan.made_from, "skipped": plan.skipped})[:-1] + b', "samples": [\n'
+        lines = ((b",\n" if sample.index else b"") + to_json(to_dict(sample)) for sample in plan.samples)
+        write_atomic(self.plan_file, seal_pieces(itertools.chain([head], lines, [b"\n]"])))
 
     def read_config(self, judge: str | None = None) -> dict[str, Any]:
         """Read the resolved configuration of the last start, or what of it the judge of this name last had.
@@ -130,7 +116,7 @@ class RunDir:
         Returns:
             The configuration; empty if there was no such start.
         """
-        path = self.config if judge is None else self.judgments / f"{judge}.yaml"
+        path = self.config_file if judge is None else self.judgments / f"{judge}.yaml"
         if not path.exists():
             return {}
         try:
@@ -147,7 +133,7 @@ class RunDir:
             judge: The judge's name if phase 2 starts; what it uses is kept for each judge.
         """
         kept = {key: v for key, v in self.read_config().items() if (key in JUDGE_SECTIONS) == (judge is None)}
-        _write_yaml(self.config, {**resolved, **kept})
+        _write_yaml(self.config_file, {**resolved, **kept})
         if judge is not None:
             _write_yaml(self.judgments / f"{judge}.yaml", {key: resolved[key] for key in JUDGE_SECTIONS})
 
@@ -157,13 +143,18 @@ class RunDir:
 
     def lost_images(self, edits: dict[str, Edit]) -> set[str]:
         """Ids of edited samples whose shard is gone or too short to hold the image."""
-        ends = {path.name: path.stat().st_size for path in self.edits.glob("shard-*.tar")}
+
+        @functools.cache
+        def size(shard: int) -> int:
+            path = self.edits / shard_name(shard)
+            return path.stat().st_size if path.exists() else 0
+
         return {
             edit.sample_id
             for edit in edits.values()
             if edit.shard is not None
             and edit.offset is not None
-            and edit.offset + (edit.length or 0) > ends.get(shard_name(edit.shard), 0)
+            and edit.offset + (edit.length or 0) > size(edit.shard)
         }
 
     def committed_shard_end(self) -> tuple[int, int] | None:
@@ -185,39 +176,28 @@ class RunDir:
         return {judgment.sample_id: judgment for judgment in read_lines(self.judgments_of(judge), Judgment)}
 
     def read_sessions(self) -> list[dict[str, Any]]:
-        """Read the facts of every start of a phase, oldest first."""
-        if not self.sessions.exists():
+        """Read what is on record of every start of a phase, oldest first."""
+        if not self.sessions_file.exists():
             return []
-        data = read_json(self.sessions)
+        data = read_json(self.sessions_file)
         if not isinstance(data, dict) or not isinstance(data.get("sessions"), list):
-            raise UserError(f"{self.sessions} holds no list of sessions; remove it (times and models are lost with it)")
-        sessions: list[dict[str, Any]] = data["sessions"]
-        return sessions
+            raise UserError(
+                f"{self.sessions_file} holds no list of sessions; remove it (times and models are lost with it)"
+            )
+        return list(data["sessions"])
 
-    def write_status(self, phase: str, state: str, done: int, failed: int, total: int) -> None:
+    def write_status(self, tally: Tally, state: str) -> None:
         """Tell scripts and people where the run stands."""
-        status = {"phase": phase, "state": state, "done": done, "failed": failed, "total": total, "time": utc_now()}
-        write_atomic(self.status, json.dumps(status) + "\n")
+        counts = {"done": tally.done, "failed": tally.failed, "total": tally.total}
+        status = {"phase": tally.phase, "state": state, **counts, "time": utc_now()}
+        write_atomic(self.status_file, json.dumps(status) + "\n")
 
     def write_session(self, session: dict[str, Any]) -> None:
         """Add a start of a phase, or replace the entry that has the same `started` and `phase`."""
-        others = [
-            s for s in self.read_sessions() if (s["started"], s["phase"]) != (session["started"], session["phase"])
-        ]
-        write_atomic(self.sessions, json.dumps({"sessions": [*others, session]}, indent=1, ensure_ascii=False) + "\n")
-
-
-def _until(end: str, lines: Iterator[str]) -> Iterator[str]:
-    """Yield the lines before one.
-
-    Raises:
-        ValueError: that line does not come.
-    """
-    for line in lines:
-        if line == end:
-            return
-        yield line
-    raise ValueError(f"the line {end.strip()} is not there")
+        start = (session["started"], session["phase"])
+        others = [s for s in self.read_sessions() if (s["started"], s["phase"]) != start]
+        text = json.dumps({"sessions": [*others, session]}, indent=1, ensure_ascii=False)
+        write_atomic(self.sessions_file, text + "\n")
 
 
 def _write_yaml(path: Path, data: dict[str, Any]) -> None:

@@ -1,8 +1,11 @@
 """How the files of a run are written and read: whole or not at all, and each record with its checksum."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import secrets
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +14,9 @@ from editbench.errors import UserError
 from editbench.run.records import Edit, Judgment, to_dict
 from editbench.run.sealed_json import seal, unseal
 
+LEFT_OVER_S = 3600.0
+"""Age from which a temporary file is no longer being written: its process was killed."""
+
 Record = TypeVar("Record", Edit, Judgment)
 
 
@@ -18,9 +24,12 @@ class JsonLines:
     """Appends records to a JSON-lines file; on the disk when `append` returns. Rank 0 only."""
 
     def __init__(self, path: Path) -> None:
+        is_new = not path.exists()
         self._file = path.open("a+b")
         end = self._file.seek(0, os.SEEK_END)
         self._file.truncate(end - _torn_bytes(path))
+        if is_new:
+            sync_folder(path.parent)
 
     def append(self, *records: Edit | Judgment) -> None:
         """Write a line for each record through to the disk."""
@@ -47,7 +56,7 @@ def read_lines(path: Path, kind: type[Record]) -> Iterator[Record]:
             if not line.endswith(b"\n"):
                 return
             try:
-                fields = unseal(line.rstrip(b"\n"))
+                fields = unseal(line)
                 yield kind(**{name: value for name, value in fields.items() if name in names})
             except (ValueError, TypeError, AttributeError) as error:
                 raise UserError(f"{path}, line {number} is damaged ({error}); mend or remove that line") from error
@@ -65,14 +74,43 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is no JSON ({error}); remove it and run the phase again") from error
 
 
-def write_atomic(path: Path, text: str | Iterable[str]) -> None:
-    """Write a file so that readers see the old or the new text, never a part, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines([text] if isinstance(text, str) else text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def write_atomic(path: Path, content: str | Iterable[bytes]) -> None:
+    """Write a file so that readers see the old or the new content, never a part, also after a power cut.
+
+    Any number of processes may do so at once; the last one counts.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.writelines([content.encode(errors="backslashreplace")] if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether the file is one that `write_atomic` writes before it renames it."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove temporary files of processes that were killed while they wrote."""
+    for path in filter(is_temporary, folder.iterdir()):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > LEFT_OVER_S:
+                path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """See to it that a power cut does not undo the making or renaming of a file in the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # some network file systems cannot do this for a folder
+        os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def _torn_bytes(path: Path) -> int:

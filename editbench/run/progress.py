@@ -29,26 +29,29 @@ class ProgressDisplay:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[states]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=logs.console(),
             disable=not logs.console().is_terminal,
         )
-        self._all = self._bars.add_task(phase, total=total, completed=done, facts="")
-        self._own = self._bars.add_task("steps of rank 0", total=None, facts="", visible=False)
+        self._all = self._bars.add_task(phase, total=total, completed=done, states="")
+        self._own = self._bars.add_task("steps of rank 0", total=None, states="", visible=False)
+
+    def start(self) -> None:
+        """Show the bars from now on."""
         self._bars.start()
 
-    def update(self, done: int, facts: str) -> None:
-        """Show how many samples are done, and what else is known of them."""
-        self._bars.update(self._all, completed=done, facts=facts)
+    def update(self, done: int, states: str) -> None:
+        """Show how many samples are done, and how many of them in which state."""
+        self._bars.update(self._all, completed=done, states=states)
         now = time.monotonic()
         if self._bars.disable and now - self._last_line >= PLAIN_LINE_EVERY_S:
             self._last_line = now
             new = done - self._done_before
             left = f"{(now - self._started) / new * (self._total - done):.0f} s left" if new else "time left unknown"
-            logger.info("%s: %d of %d done, %s, %s", self._phase, done, self._total, facts, left)
+            logger.info("%s: %d of %d done, %s, %s", self._phase, done, self._total, states, left)
 
     def step(self, done: int, total: int) -> None:
         """Show the denoising steps of rank 0's own image."""

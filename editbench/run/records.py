@@ -18,8 +18,6 @@ State = Literal[
     "unparsed",  # the judge answered, but its answer holds no score
     "judge_failed",  # the judge raised on this sample alone
 ]
-EDIT_STATES: tuple[State, ...] = ("edited", "edit_failed", "invalid_output")
-JUDGMENT_STATES: tuple[State, ...] = ("scored", "unparsed", "judge_failed")
 FAILURE_STATES: tuple[State, ...] = ("edit_failed", "invalid_output", "unparsed", "judge_failed")
 
 

@@ -1,9 +1,8 @@
-"""The facts of one start of a phase, kept on disk while it runs: `status.json` and `sessions.json`. Rank 0 only."""
+"""One start of a phase, kept on disk while it runs in `status.json` and `sessions.json`, and shown. Rank 0 only."""
 
 import logging
 import time
-from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 from editbench.components.checkpoint import Checkpoint
 from editbench.config.schema import ComponentConfig
@@ -11,7 +10,8 @@ from editbench.errors import UserError
 from editbench.run.environment import environment
 from editbench.run.folder import RunDir, utc_now
 from editbench.run.progress import ProgressDisplay
-from editbench.run.records import FAILURE_STATES, State
+from editbench.run.records import State
+from editbench.run.tally import Tally
 from editbench.text import redact
 
 logger = logging.getLogger(__name__)
@@ -19,52 +19,65 @@ logger = logging.getLogger(__name__)
 WRITE_EVERY_S = 1.0
 
 
-class Session:
-    """Counts what a phase does, shows it, and stops the phase when too much fails. Use as a context manager.
-
-    Args:
-        run_dir: The run.
-        phase: `edit` or `score`.
-        total: Samples the phase is responsible for.
-        states: How many of them are in which state from earlier starts.
-        max_failed: The fraction of `total` that may fail; replies without a score do not count here.
-        component: Which editor or judge works here, as `component_facts` gives it.
+class SilentSession:
+    """The session of ranks other than 0: does nothing.
 
     Attributes:
         preempted: To be set when the phase ends before it is done.
     """
 
-    def __init__(
-        self,
-        run_dir: RunDir,
-        phase: str,
-        total: int,
-        states: Counter[State],
-        max_failed: float,
-        component: dict[str, Any],
-    ) -> None:
-        self._run_dir, self._phase, self._total = run_dir, phase, total
-        self._states, self._before = Counter(states), states.total()
-        self._max_failed = max_failed
-        self.preempted = False
-        self._began = time.monotonic()
-        self._facts: dict[str, Any] = {"phase": phase, "started": utc_now()}
-        self._component = component
-        self._environment = environment()
-        self._written = float("-inf")
-        self._display = ProgressDisplay(phase, total, self._before)
-        self._write("running")
+    preempted = False
 
-    def count(self, state: State, facts: str = "") -> None:
+    def count(self, state: State, remark: str = "") -> None:
+        """Take note of one more sample; `remark` is shown beside the counts."""
+
+    def step(self, done: int, total: int) -> None:
+        """Show the denoising steps of rank 0's own image."""
+
+    def loaded(self, description: dict[str, Any], **loading: Any) -> None:
+        """Add what is known once the model is loaded: its own description, and how this start loaded it."""
+
+    def is_preempted(self, stopped: bool) -> bool:
+        """Whether the phase ends before it is done, given whether a signal asked for that."""
+        return stopped
+
+    def fail(self) -> None:
+        """Put on record that the phase has failed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        return None
+
+
+class Session(SilentSession):
+    """Counts what a phase does, shows it, and stops the phase when too much fails. The phase runs while it is entered.
+
+    Args:
+        run_dir: The run.
+        tally: What the phase is responsible for, and how much of it earlier starts have done.
+        made_by: Which editor or judge works here, as `describe_component` gives it.
+    """
+
+    def __init__(self, run_dir: RunDir, tally: Tally, made_by: dict[str, Any]) -> None:
+        self._run_dir, self._tally, self._before = run_dir, tally, tally.done
+        self._made_by, self._environment = made_by, environment()
+        self._began = time.monotonic()
+        self._start: dict[str, Any] = {"phase": tally.phase, "started": utc_now()}
+        self._written = float("-inf")
+        self._display = ProgressDisplay(tally.phase, tally.total, tally.done)
+
+    def count(self, state: State, remark: str = "") -> None:
         """Take note of one more sample.
 
         Raises:
             UserError: more samples have failed than `max_failed` allows.
         """
-        self._states[state] += 1
-        shown = [f"{count} {name}" for name, count in sorted(self._states.items())]
-        self._display.update(self._states.total(), ", ".join([*shown, facts] if facts else shown))
-        check_failures(self._phase, self._states, self._total, self._max_failed)
+        self._tally.states[state] += 1
+        shown = [f"{count} {name}" for name, count in sorted(self._tally.states.items())]
+        self._display.update(self._tally.done, ", ".join([*shown, remark] if remark else shown))
+        self._tally.check()
         if time.monotonic() - self._written >= WRITE_EVERY_S:
             self._write("running")
 
@@ -72,14 +85,14 @@ class Session:
         """Show the denoising steps of rank 0's own image."""
         self._display.step(done, total)
 
-    def loaded(self, describe: dict[str, Any], **facts: Any) -> None:
-        """Add what is known once the model is loaded: its own description, and facts of this start."""
-        if not isinstance(describe, dict):
+    def loaded(self, description: dict[str, Any], **loading: Any) -> None:
+        """Add what is known once the model is loaded: its own description, and how this start loaded it."""
+        if not isinstance(description, dict):
             raise UserError(
-                f"{self._component['class']}.describe() returned a {type(describe).__name__}, must be a dict"
+                f"{self._made_by['class']}.describe() returned a {type(description).__name__}, must be a dict"
             )
-        self._component |= redact(describe)
-        self._facts |= facts
+        self._made_by |= redact(description)
+        self._start |= loading
         self._write("running")
 
     def is_preempted(self, stopped: bool) -> bool:
@@ -91,9 +104,11 @@ class Session:
         Raises:
             UserError: samples are missing although nothing asked for that.
         """
-        left = self._total - self._states.total()
+        left = self._tally.total - self._tally.done
         if left and not stopped:
-            raise UserError(f"{left} of {self._total} samples were not done by any rank; start the same command again")
+            raise UserError(
+                f"{left} of {self._tally.total} samples were not done by any rank; start the same command again"
+            )
         self.preempted = left > 0
         return self.preempted
 
@@ -101,7 +116,9 @@ class Session:
         """Put on record that the phase has failed."""
         self.__exit__(RuntimeError)
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> Self:
+        self._write("running")
+        self._display.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -114,75 +131,35 @@ class Session:
         except OSError as error:  # the disk is full, and that is what is being raised
             logger.debug("the status could not be written: %s", error)
 
-    def _failed(self) -> int:
-        return sum(self._states[state] for state in FAILURE_STATES)
-
     def _write(self, state: str) -> None:
         self._written = time.monotonic()
-        done = self._states.total()
-        self._run_dir.write_status(self._phase, state, done, self._failed(), self._total)
+        self._run_dir.write_status(self._tally, state)
         self._run_dir.write_session(
             {
-                **self._facts,
+                **self._start,
                 "state": state,
                 "wall_s": round(self._written - self._began, 3),
-                "samples": done - self._before,
-                "component": self._component,
+                "samples": self._tally.done - self._before,
+                "component": self._made_by,
                 "environment": self._environment,
             }
         )
 
 
-class SilentSession:
-    """Stands for the session on ranks other than 0, which keep no record."""
-
-    preempted = False
-
-    def step(self, done: int, total: int) -> None:
-        """Show nothing."""
-
-    def loaded(self, describe: dict[str, Any], **facts: Any) -> None:
-        """Keep nothing."""
-
-    def count(self, state: State, facts: str = "") -> None:
-        """Count nothing."""
-
-    def fail(self) -> None:
-        """Keep nothing."""
-
-    def is_preempted(self, stopped: bool) -> bool:
-        """Rank 0 knows that."""
-        raise AssertionError("only rank 0 is asked")
-
-
-def check_failures(phase: str, states: Counter[State], total: int, max_failed: float) -> None:
-    """Check that a phase may go on.
-
-    Raises:
-        UserError: more of its samples have failed than allowed; replies without a score do not count here.
-    """
-    failed = sum(states[state] for state in FAILURE_STATES if state != "unparsed")
-    if failed > max_failed * total:
-        raise UserError(
-            f"{failed} of {total} samples failed in phase {phase}, more than max_failed={max_failed} allows; logs/ and "
-            "the .jsonl files in the run folder tell why, retry_failed=true tries them again"
-        )
-
-
-def component_facts(component: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
+def describe_component(component: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Which editor or judge it is, for the report."""
-    facts: dict[str, Any] = {"name": component.name, "class": component.target}
+    described: dict[str, Any] = {"name": component.name, "class": component.target}
     if checkpoint is None:
-        return facts
+        return described
     if checkpoint.lora:
         lora = component.kwargs["lora"]
-        facts |= {
+        described |= {
             "lora": f"{lora['path']}/{lora['weight_name']}",
             "lora_scale": lora.get("scale", 1.0),
             "lora_revision": checkpoint.lora.revision,
             "lora_fingerprint": checkpoint.lora.fingerprint,
         }
-    return facts | {
+    return described | {
         "checkpoint": component.kwargs["checkpoint"],
         "revision": checkpoint.revision,
         "fingerprint": checkpoint.fingerprint,

@@ -1,7 +1,7 @@
 """PNG shards: WebDataset-style tar files that only ever grow at their end, read by byte range.
 
 A shard `shard-00000.tar` holds `<key>.json` and `<key>.png` per edited sample. Where each PNG lies is told by the
-index (see `run_dir.py`), so one image is read without scanning. A shard is closed with tar's two zero blocks once
+index (see `folder.py`), so one image is read without scanning. A shard is closed with tar's two zero blocks once
 it has grown past its size limit, or when the writer closes; appending goes on in place of them.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from editbench.errors import UserError
+from editbench.run.lines import sync_folder
 from editbench.run.sealed_json import unseal
 
 BLOCK = 512
@@ -83,7 +84,10 @@ class ShardWriter:
                 f"{path} has {size} bytes, but the index names images in it up to byte {end}; restore the file, "
                 f"or remove {self._folder} to edit anew"
             )
-        file = path.open("r+b" if path.exists() else "w+b")
+        if not path.exists():
+            path.touch()
+            sync_folder(self._folder)
+        file = path.open("r+b")
         file.truncate(end)
         file.seek(end)
         return file

@@ -9,7 +9,7 @@ from editbench.run.folder import RunDir
 from editbench.run.lines import JsonLines
 from editbench.run.records import Edit, Judgment, Sample, to_dict
 from editbench.run.sealed_json import seal
-from editbench.run.session import Session, SilentSession
+from editbench.run.session import SilentSession
 from editbench.run.shards import ShardWriter
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,7 @@ class EditSink:
         session: Counts them.
     """
 
-    def __init__(
-        self, folder: RunDir, shard_size_mib: int, samples: Sequence[Sample], session: Session | SilentSession
-    ) -> None:
+    def __init__(self, folder: RunDir, shard_size_mib: int, samples: Sequence[Sample], session: SilentSession) -> None:
         self._shards = ShardWriter(folder.edits, shard_size_mib * 2**20, folder.committed_shard_end())
         self._index = JsonLines(folder.edits_index)
         self._samples = {sample.sample_id: sample for sample in samples}
@@ -61,7 +59,7 @@ class JudgmentSink:
         session: Counts them.
     """
 
-    def __init__(self, folder: RunDir, judge: str, kept: Sequence[Judgment], session: Session | SilentSession) -> None:
+    def __init__(self, folder: RunDir, judge: str, kept: Sequence[Judgment], session: SilentSession) -> None:
         self._file = JsonLines(folder.judgments_of(judge))
         self._scores = _scores(kept)
         self._session = session

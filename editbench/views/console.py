@@ -1,15 +1,20 @@
-"""Tables for the console."""
+"""What the commands print."""
 
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from editbench.run.folder import Plan
 from editbench.run.records import Sample
 from editbench.text import printable
+from editbench.views.scores import COLUMNS, score_rows
 
 MAX_ROWS = 40
+MAX_FINDINGS = 20
 
 
 def plan_table(plan: Plan) -> Table:
@@ -34,3 +39,39 @@ def assignment_table(shares: list[list[Sample]], what: str) -> Table:
     if len(shares) > MAX_ROWS:
         table.add_row("…", "", f"and {len(shares) - MAX_ROWS} ranks more")
     return table
+
+
+def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
+    """Print scores, what must be known before them, and where the whole report lies."""
+    console.print(score_table(report))
+    if report["best_category"]:
+        console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
+    for note in report["notes"]:
+        console.print(printable(note), style="bold yellow", markup=False, highlight=False)
+    console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def score_table(report: dict[str, Any]) -> Table:
+    """Statistics per category and overall."""
+    table = Table(title=f"{escape(report['run'])}: scores from 0 to 10")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "category" else "right")
+    *categories, overall = score_rows(report)
+    for row in categories:
+        table.add_row(*map(escape, row))
+    table.add_section()
+    table.add_row(*overall)
+    return table
+
+
+def show_findings(console: Console, findings: dict[str, list[str]]) -> None:
+    """Print what `verify` found, the first few of each kind."""
+    for kind, found in findings.items():
+        if found:
+            console.print(f"{kind}: {len(found)}", markup=False)
+        for line in found[:MAX_FINDINGS]:
+            console.print(f"  {printable(line)}", markup=False, highlight=False, soft_wrap=True)
+        if len(found) > MAX_FINDINGS:
+            console.print(f"  … and {len(found) - MAX_FINDINGS} more", markup=False)
+    if not any(findings.values()):
+        console.print("nothing is missing, damaged, stale or extra", markup=False)

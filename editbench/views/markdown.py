@@ -5,10 +5,10 @@ from typing import Any
 
 from editbench.run.records import FAILURE_STATES
 from editbench.text import printable
+from editbench.views.scores import COLUMNS, score_rows
 
 MAX_FAILED_SHOWN = 50
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}
-COLUMNS = ("mean", "std", "median", "min", "max")
 
 
 def to_markdown(report: dict[str, Any]) -> str:
@@ -18,13 +18,13 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"Made {report['created']} by editbench {report['editbench']}.",
     ]
     parts += [f"> **{text(note)}**" for note in report["notes"]]
-    parts += ["## Scores", _scores(report)]
+    parts += ["## Scores", _table(COLUMNS, [[text(cell) for cell in row] for row in score_rows(report)])]
     if report["best_category"]:
         parts.append(f"Best category: {text(report['best_category'])}. Worst: {text(report['worst_category'])}.")
     parts += ["## Samples", _counts(report), *_failures(report)]
     parts += ["## How it was made", _phases(report)]
-    parts += [_facts("Editor", report["editor"]), _facts("Judge", report["judge"])]
-    parts += [_environment(phase, facts) for phase, facts in report["phases"].items() if facts]
+    parts += [_made_by("Editor", report["editor"]), _made_by("Judge", report["judge"])]
+    parts += [_environment(name, phase["environment"]) for name, phase in report["phases"].items() if phase]
     parts.append("The whole configuration and every sample's state stand in report.json.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -38,17 +38,6 @@ def text(value: Any) -> str:
 def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
     lines = [header, ("---",) + ("---:",) * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def _scores(report: dict[str, Any]) -> str:
-    sections = {**report["categories"], "overall": {**report["overall"], "counts": report["counts"]}}
-    rows = []
-    for name, section in sections.items():
-        numbers = ["–" if section[key] is None else f"{section[key]:.3f}" for key in COLUMNS]
-        counts = section["counts"]
-        failed = sum(counts[state] for state in FAILURE_STATES)
-        rows.append([text(name), *numbers, f"{counts['scored']} of {counts['planned']}", str(failed)])
-    return _table(("category", *COLUMNS, "scored", "failed"), rows)
 
 
 def _counts(report: dict[str, Any]) -> str:
@@ -101,17 +90,14 @@ def _loading(phase: dict[str, Any]) -> str:
     return f"{phase['load_s']:.1f} s{peak}"
 
 
-def _facts(title: str, facts: dict[str, Any] | None) -> str:
-    if facts is None:
+def _made_by(title: str, model: dict[str, Any] | None) -> str:
+    if model is None:
         return ""
-    lines = [
-        f"- {text(key)}: {text(value)}" for key, value in facts.items() if key != "devices" and value not in (None, "")
-    ]
+    lines = [f"- {text(key)}: {text(value)}" for key, value in model.items() if value not in (None, "")]
     return "\n".join([f"### {title}", "", *lines])
 
 
-def _environment(phase: str, facts: dict[str, Any]) -> str:
-    environment = facts["environment"]
+def _environment(phase: str, environment: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if version)
     commit = environment["git_commit"] or "unknown"
     return text(

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from benchmark_file import make_picture, write_benchmark
@@ -226,7 +227,7 @@ def check_complete(run_dir: Path, judged: bool = False) -> None:
         assert {judgment.state for judgment in judgments.values()} == {"scored"}
 
 
-def test_a_second_start_says_who_holds_the_run_and_a_dead_one_does_not_block(folder: Path) -> None:
+def test_a_second_start_says_who_holds_the_run_and_waits_for_ranks_that_lost_torchrun(folder: Path) -> None:
     overrides = faulty(folder, editor="WaitingEditor")
     with Job("edit", folder / "run", overrides) as job:
         assert job.wait_until(lambda: len(begun(folder)) == 2), job.output
@@ -239,11 +240,16 @@ def test_a_second_start_says_who_holds_the_run_and_a_dead_one_does_not_block(fol
             assert f"is in use by phase edit, process {holder} on " in said and "another run_name" in said
             assert "Traceback" not in second.output
         assert status(folder) == ("edit", "running")
-        job.kill(job.torchrun, *job.workers())
-        job.wait(30)
-    assert (folder / "run" / ".lock").exists()
-    (folder / "go").touch()
-    run_phase("edit", folder / "run", overrides, world_size=1)
+        orphans = job.workers()
+        job.kill(job.torchrun)
+        with Job("edit", folder / "run", overrides, world_size=1) as restarted:
+            assert restarted.wait_until(lambda: "waiting up to 30 s for phase edit" in restarted.output), (
+                restarted.output
+            )
+            (folder / "go").touch()
+            outcome = restarted.wait()
+            assert outcome.code == 0, outcome.tail
+        assert not psutil.wait_procs(orphans, timeout=30)[1]
     check_complete(folder / "run")
 
 

@@ -9,6 +9,8 @@ import pytest
 from benchmark_file import write_benchmark
 from running import run_phase, run_python
 
+from editbench.errors import UserError
+from editbench.report import build_report
 from editbench.run.folder import RunDir
 from editbench.run.lines import JsonLines
 from editbench.verify import verify
@@ -34,7 +36,7 @@ def run(whole, tmp_path):
 
 
 def findings(run):
-    return {kind: found for kind, found in verify(run, run.read_plan()).items() if found}
+    return {kind: found for kind, found in verify(run).items() if found}
 
 
 def flip(path: Path, at: int) -> None:
@@ -136,6 +138,35 @@ def test_a_score_that_does_not_follow_from_its_answer_is_damage(run):
     lines.append(dataclasses.replace(judgment, reply=None, label_probabilities={str(i): 0.1 for i in range(10)}))
     assert findings(run)["damaged"][0].endswith("its answer gives 4.5")
     lines.close()
+
+
+def test_an_answer_that_holds_a_score_is_not_unparsed(run):
+    judgment = run.read_judgments("fake")["a"]
+    lines = JsonLines(run.judgments_of("fake"))
+    lines.append(dataclasses.replace(judgment, state="unparsed", score=None, reply="no number"))
+    assert findings(run) == {}
+    lines.append(dataclasses.replace(judgment, state="unparsed", score=None))
+    lines.close()
+    assert findings(run) == {
+        "damaged": [f"judgment of 'a' by fake: its score is None, its answer gives {judgment.score}"]
+    }
+
+
+def test_a_plan_that_was_changed_is_damage_for_verify_and_refused_by_report(run):
+    run.plan_file.write_text(run.plan_file.read_text().replace('"social"', '"causal"'))
+    assert [line.split(" (")[0] for line in findings(run)["damaged"]] == [
+        f"{run.plan_file} is no plan, or no longer the one that was written"
+    ]
+    with pytest.raises(UserError, match="no longer the one that was written"):
+        build_report(run, "fake")
+
+
+def test_a_file_that_another_process_writes_or_takes_away_meanwhile_is_no_finding(run, monkeypatch):
+    (run.edits / ".index.jsonl.0a1b2c3d.tmp").write_text("half")
+    listed = Path.glob
+    gone = run.edits / "shard-00007.tar"
+    monkeypatch.setattr(Path, "glob", lambda path, name: [*listed(path, name), *([gone] if path == run.edits else [])])
+    assert findings(run) == {}
 
 
 def test_samples_that_are_not_planned_any_more_are_extra(run):

@@ -32,6 +32,7 @@ from editbench.run.recovery import take_up_stored
 from editbench.run.session import Session
 from editbench.run.shards import read_image
 from editbench.run.sinks import EditSink
+from editbench.run.tally import Tally
 from editbench.todo import find_edit_tasks, withdraw_edits
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理"]
@@ -245,7 +246,7 @@ def test_a_checkpoint_with_other_weights_makes_other_edits(run: Run) -> None:
 
 def write_edits(run: Run, tasks: list[EditTask], fail: set[int] = frozenset()) -> None:
     """Edit these tasks and write them as rank 0 does; those at the given positions fail."""
-    session = Session(run.run_dir, "edit", 6, Counter(), 1.0, {"name": "fake"})
+    session = Session(run.run_dir, Tally("edit", 6, Counter(), 1.0), {"name": "fake"})
     sink = EditSink(run.run_dir, 1, [task.sample for task in tasks], session)
     with session:
         for position, task in enumerate(tasks):
@@ -299,7 +300,7 @@ def test_the_sink_goes_on_where_an_earlier_one_ended(run: Run) -> None:
 
 def test_status_and_sessions_tell_what_was_done(run: Run) -> None:
     write_edits(run, run.find()[0], fail={0})
-    status = json.loads(run.run_dir.status.read_text())
+    status = json.loads(run.run_dir.status_file.read_text())
     assert {key: status[key] for key in ("phase", "state", "done", "failed", "total")} == {
         "phase": "edit",
         "state": "done",
@@ -312,12 +313,12 @@ def test_status_and_sessions_tell_what_was_done(run: Run) -> None:
 
 
 def test_more_failures_than_allowed_stop_the_phase(run: Run) -> None:
-    session = Session(run.run_dir, "edit", 10, Counter(edited=2, edit_failed=1), 0.2, {"name": "fake"})
+    session = Session(run.run_dir, Tally("edit", 10, Counter(edited=2, edit_failed=1), 0.2), {"name": "fake"})
     with pytest.raises(UserError, match=r"3 of 10 samples failed in phase edit, more than max_failed=0.2"), session:
         session.count("edit_failed")  # 2 of 10 is allowed
         session.count("edited")
         session.count("invalid_output")
-    assert json.loads(run.run_dir.status.read_text())["state"] == "failed"
+    assert json.loads(run.run_dir.status_file.read_text())["state"] == "failed"
 
 
 def test_the_fake_editor_depends_on_source_instruction_and_seed_alone(run: Run) -> None:

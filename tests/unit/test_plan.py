@@ -294,6 +294,6 @@ def test_hostile_ids_are_shown_as_given_and_get_keys_that_differ(bench):
 
 def test_a_damaged_plan_file_is_named(bench):
     bench.plan()
-    bench.run_dir.plan.write_text("{")
+    bench.run_dir.plan_file.write_text("{")
     with pytest.raises(UserError, match=r"plan.json is no plan"):
         bench.plan()

@@ -8,11 +8,12 @@ from rich.console import Console
 from running import CHECKOUT, run_python
 
 from editbench.errors import UserError
-from editbench.report import build_report, score_table, write_report
+from editbench.report import build_report, write_report
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_input
 from editbench.run.lines import JsonLines
 from editbench.run.records import Edit, Judgment, Sample
+from editbench.views.console import score_table, show_report
 from editbench.views.markdown import text, to_markdown
 
 STATISTICS = ("mean", "std", "median", "min", "max")
@@ -342,6 +343,40 @@ def test_real_models_need_no_note(run):
     run.plan()
     run.session("edit", "t1", 1.0, 1, checkpoint_note="")
     assert run.report()["notes"] == []
+
+
+def test_edits_of_another_shape_than_their_source_are_told_before_the_numbers(run, capsys):
+    #        source        edit            one side longer to the other by
+    sizes = [(100, 100, 104, 100), (100, 100, 106, 100), (100, 100, 100, 125), (200, 100, 100, 100), (64, 48, 128, 96)]
+    for i, (source_width, source_height, width, height) in enumerate(sizes):
+        sides = {"source_width": source_width, "source_height": source_height, "width": width, "height": height}
+        run._edit(run.sample(f"s{i}"), "edited", sha256="1" * 64, **sides)
+    run.failed_edit(run.sample("failed"))
+    run.plan()
+    report = run.report()
+    assert report["shape"] == {
+        "compared": 5,
+        "changed": 3,
+        "median_change": 0.25,
+        "largest_change": 1.0,
+        "largest_change_of": "s3",
+    }
+    said = "shape: 3 of 5 edits have another aspect ratio than their source, by 25% in the median, 100% at most (s3)"
+    assert report["notes"] == ["editor: not on record, sessions.json is missing", said]
+    show_report(Console(width=200), report, write_report(run.dir, report))
+    assert said in capsys.readouterr().out
+    markdown = to_markdown(report)
+    assert markdown.index(said) < markdown.index("## Scores")
+
+
+def test_edits_of_the_shape_of_their_source_need_no_note(run):
+    run._edit(run.sample("a"), "edited", sha256="1" * 64, source_width=4, source_height=3, width=8, height=6)
+    run._edit(run.sample("b"), "edited", sha256="2" * 64, width=8, height=1)  # the source's size is not on record
+    run.plan()
+    run.session("edit", "t1", 1.0, 2)
+    report = run.report()
+    assert (report["shape"]["compared"], report["shape"]["changed"], report["notes"]) == (1, 0, [])
+    assert report["shape"]["largest_change"] is None
 
 
 def test_the_configuration_of_the_run_is_in_the_report(run):

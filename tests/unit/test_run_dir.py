@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -9,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from editbench.errors import UserError
-from editbench.run import folder as run_dir_module
 from editbench.run.folder import Plan, RunDir, utc_now
 from editbench.run.lines import JsonLines, read_json, read_lines, write_atomic
 from editbench.run.records import Edit, Judgment, Sample, to_dict
 from editbench.run.sealed_json import seal
+from editbench.run.session import Session, SilentSession
 from editbench.run.shards import shard_name
+from editbench.run.tally import Tally
 
 
 def sample(index=0, sample_id="00000_物理", instruction="Add a hat"):
@@ -95,10 +98,36 @@ def test_a_write_that_fails_leaves_the_old_text(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_dir_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_atomic(path, "new")
     assert path.read_text() == "old"
+
+
+def test_any_number_of_writers_and_readers_may_be_at_one_file(tmp_path):
+    path = tmp_path / "report.json"
+    texts = [str(number) * 5000 for number in range(8)]
+
+    def write_and_read(text):
+        for _ in range(25):
+            write_atomic(path, text)
+            assert path.read_text() in texts
+
+    with ThreadPoolExecutor(len(texts)) as pool:
+        assert list(pool.map(write_and_read, texts)) == [None] * len(texts)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_writers_left_is_removed_by_the_next_phase_once_it_is_old(run):
+    old, older, young = (
+        folder / f".{name}.tmp" for folder, name in ((run.root, "a"), (run.judgments, "b"), (run.root, "c"))
+    )
+    for path in (old, older, young, run.status_file):
+        path.write_text("half")
+    for path in (old, older, run.status_file):
+        os.utime(path, (1e9, 1e9))
+    run.lock("edit")
+    assert [path.exists() for path in (old, older, young, run.status_file)] == [False, False, True, True]
 
 
 def test_a_file_that_is_no_json_is_named(tmp_path):
@@ -123,24 +152,85 @@ def test_a_plan_round_trips_whatever_its_texts_hold(tmp_path_factory, texts, mad
 def test_a_plan_is_readable_json_with_one_sample_a_line_as_people_wrote_it(run):
     plan = Plan({}, [sample(0, "猫", 'Say "喵"\nloudly'), sample(1)], [])
     run.write_plan(plan)
-    text = run.plan.read_text(encoding="utf-8")
-    assert list(json.loads(text)) == ["made_from", "skipped", "samples"]
+    text = run.plan_file.read_text(encoding="utf-8")
+    assert list(json.loads(text)) == ["made_from", "skipped", "samples", "check"]
     assert sum('"sample_id"' in line for line in text.splitlines()) == 2
     assert '"猫"' in text
     assert run.read_plan() == plan
+
+
+def dropped(lines):
+    return [*lines[:2], *lines[3:]]
+
+
+def doubled(lines):
+    return [*lines[:2], lines[1], *lines[2:]]
+
+
+def swapped(lines):
+    return [lines[0], lines[2], lines[1], *lines[3:]]
+
+
+def changed(lines):
+    return [line.replace("physical", "social") for line in lines]
+
+
+def with_ids_swapped(lines):
+    return [line.translate(str.maketrans("ab", "ba")) if "sample_id" in line else line for line in lines]
+
+
+def without_its_end(lines):
+    return lines[:-1]
+
+
+def with_something_behind(lines):
+    return [*lines, "{}\n"]
+
+
+def without_its_seal(lines):
+    return [*lines[:-1], "]}\n"]
+
+
+def of_an_earlier_version(lines):
+    return [f"{json.dumps(json.loads(''.join(lines)), indent=1)}\n"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        dropped,
+        doubled,
+        swapped,
+        changed,
+        with_ids_swapped,
+        without_its_end,
+        with_something_behind,
+        without_its_seal,
+        of_an_earlier_version,
+    ],
+)
+def test_a_plan_that_is_not_the_one_that_was_written_is_refused(run, damage):
+    run.write_plan(Plan({}, [sample(index, sample_id) for index, sample_id in enumerate("abc")], []))
+    lines = run.plan_file.read_text().splitlines(keepends=True)
+    run.plan_file.write_text("".join(damage(lines)))
+    assert damage in (without_its_end, with_something_behind) or json.loads(run.plan_file.read_text())
+    with pytest.raises(
+        UserError, match=r"plan\.json is no plan, or no longer the one that was written .* restore it, or"
+    ):
+        run.read_plan()
 
 
 def test_the_configuration_round_trips_and_stays_readable(run):
     resolved = {"run_name": "猫", "editor": {"negative_prompt": " ", "height": None, "true_cfg_scale": 4.0}, "x": "yes"}
     run.write_config(resolved)
     assert run.read_config() == resolved
-    assert "猫" in run.config.read_text(encoding="utf-8")
-    assert yaml.safe_load(run.config.read_bytes()) == resolved
+    assert "猫" in run.config_file.read_text(encoding="utf-8")
+    assert yaml.safe_load(run.config_file.read_bytes()) == resolved
 
 
 def test_status_tells_phase_state_and_counts(run):
-    run.write_status("edit", "running", 3, 1, 12)
-    status = read_json(run.status)
+    run.write_status(Tally("edit", 12, Counter(edited=2, invalid_output=1), 1.0), "running")
+    status = read_json(run.status_file)
     assert {k: status[k] for k in ("phase", "state", "done", "failed", "total")} == {
         "phase": "edit",
         "state": "running",
@@ -177,6 +267,39 @@ def test_utc_now_sorts_as_text_and_names_its_zone():
     assert first <= second
     assert len(first) == len("2026-01-01T00:00:00.000+00:00")
     assert first.endswith("+00:00")
+
+
+# ---- sessions ----
+
+
+def test_a_session_that_is_not_begun_leaves_no_trace(run):
+    Session(run, Tally("edit", 3, Counter(), 1.0), {"name": "fake", "class": "Fake"})
+    assert not run.status_file.exists() and not run.sessions_file.exists()
+
+
+def test_a_session_tells_how_it_goes_and_ends(run):
+    tally = Tally("edit", 3, Counter(edited=1), 1.0)
+    with Session(run, tally, {"name": "fake", "class": "Fake"}) as session:
+        assert read_json(run.status_file)["state"] == "running"
+        session.loaded({"note": "no model"}, load_s=0.5)
+        session.count("edited")
+        assert session.is_preempted(stopped=True)
+    status, (entry,) = read_json(run.status_file), run.read_sessions()
+    assert (status["state"], status["done"], status["total"]) == ("preempted", 2, 3)
+    assert (entry["samples"], entry["load_s"], entry["component"]["note"]) == (1, 0.5, "no model")
+    with pytest.raises(UserError, match="1 of 3 samples were not done by any rank"):
+        session.is_preempted(stopped=False)
+
+
+def test_the_silent_session_takes_the_same_calls_and_does_nothing():
+    public = {name for name in vars(Session) if not name.startswith("_")}
+    assert public == {name for name in vars(SilentSession) if not name.startswith("_")} - {"preempted"}
+    with SilentSession() as session:
+        session.loaded({}, load_s=1.0)
+        session.count("edit_failed", "mean 3")
+        session.step(1, 2)
+        session.fail()
+        assert session.is_preempted(True) and not session.is_preempted(False)
 
 
 # ---- JSON lines ----
@@ -280,10 +403,8 @@ def test_committed_end_counts_images_that_were_edited_anew_since_and_no_failures
 
 def test_paths_are_as_documented(tmp_path):
     run = RunDir(tmp_path)
-    found = {
-        os.path.relpath(path, tmp_path)
-        for path in (run.config, run.plan, run.status, run.edits_index, run.judgments_of("tiny"), run.logs)
-    }
+    paths = (run.config_file, run.plan_file, run.status_file, run.edits_index, run.judgments_of("tiny"), run.logs)
+    found = {os.path.relpath(path, tmp_path) for path in paths}
     assert found == {"config.yaml", "plan.json", "status.json", "edits/index.jsonl", "judgments/tiny.jsonl", "logs"}
 
 

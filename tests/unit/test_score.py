@@ -31,6 +31,7 @@ from editbench.run.records import Edit, JudgeTask, Judgment, Sample
 from editbench.run.session import Session
 from editbench.run.shards import ShardWriter
 from editbench.run.sinks import JudgmentSink
+from editbench.run.tally import Tally
 from editbench.todo import cut_batches, find_judge_tasks
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理", "环境", "social"]
@@ -603,7 +604,7 @@ def test_the_source_counts_as_length_where_the_judge_sees_it(run: Run) -> None:
 
 
 def test_the_sink_appends_a_whole_line_per_judgment_and_status_counts_them(run: Run) -> None:
-    session = Session(run.run_dir, "score", 8, Counter(), 1.0, {"name": "fake"})
+    session = Session(run.run_dir, Tally("score", 8, Counter(), 1.0), {"name": "fake"})
     sink = JudgmentSink(run.run_dir, "fake", [], session)
     replies = ["Score: 7"] * 5 + ["no number", "8-9"]
     judgments = run.judge(Scripted(lambda request: replies[request.index], bad=[7]), "judge.max_retries=0")
@@ -613,12 +614,12 @@ def test_the_sink_appends_a_whole_line_per_judgment_and_status_counts_them(run: 
     sink.close()
     assert run.run_dir.read_judgments("fake") == {judgment.sample_id: judgment for judgment in judgments}
     assert len(run.run_dir.judgments_of("fake").read_bytes().splitlines()) == 8
-    status = json.loads(run.run_dir.status.read_text())
+    status = json.loads(run.run_dir.status_file.read_text())
     assert (status["phase"], status["state"], status["done"], status["failed"]) == ("score", "done", 8, 3)
 
 
 def test_replies_that_cannot_be_parsed_never_stop_the_phase_but_a_failing_judge_does(run: Run) -> None:
-    session = Session(run.run_dir, "score", 8, Counter(), 0.1, {"name": "fake"})
+    session = Session(run.run_dir, Tally("score", 8, Counter(), 0.1), {"name": "fake"})
     for _ in range(7):
         session.count("unparsed")
     with pytest.raises(UserError, match="1 of 8 samples failed in phase score"):
