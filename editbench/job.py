@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from editbench import logs
-from editbench.components.load import construct, copied_bytes, find_checkpoint
+from editbench.components.load import construct, find_checkpoint
 from editbench.config.schema import ComponentConfig, Config
 from editbench.distributed import devices
 from editbench.distributed.gather import Gather
@@ -156,11 +156,10 @@ class Job:
         """
         is_edit = self.phase == "edit"
         limit = self.config.edit.max_concurrent_loads if is_edit else self.config.judge.max_concurrent_loads
-        copied = copied_bytes(self.component, self.checkpoint)
         model = None
         began = time.monotonic()
         with self._preemption.at_once():
-            with self.group.loading_turn(limit, copied):
+            with self.group.loading_turn(limit):
                 if on:
                     devices.use(on[0])
                     placement: dict[str, Any] = {"device": on[0]} if is_edit else {"devices": on}

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ _HUB_SAYS = {
     "GatedRepoError": "its makers ask for consent: give it on the hub's page of it, and set HF_TOKEN",
     "RevisionNotFoundError": "it has no such revision",
 }
-_TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,6 @@ class Checkpoint:
             other files' contents; the same wherever the folder lies.
         note: What its makers want every report to say; "" for nothing.
         lora: The LoRA that is loaded on top of it, where `path` is its file; None without one.
-        bytes_by_dtype: Size of its tensors of each type, by torch's names; what is no safetensors file is not in it.
     """
 
     path: Path
@@ -48,15 +45,6 @@ class Checkpoint:
     fingerprint: str
     note: str
     lora: "Checkpoint | None" = None
-    bytes_by_dtype: dict[str, int] = field(default_factory=dict)
-
-    def copied_bytes(self, dtype: str | None) -> int:
-        """Host memory that loading takes in each process for itself: what is not mapped from the files as it is.
-
-        Args:
-            dtype: The type that is asked for, by torch's name; None if that is not known.
-        """
-        return self.size_bytes - self.bytes_by_dtype.get(dtype or "", 0)
 
 
 def find(checkpoint: str, revision: str | None, download: bool, extra: Collection[str] = ()) -> Checkpoint | None:
@@ -181,18 +169,7 @@ def _describe(path: Path, revision: str | None, extra: Collection[str]) -> Check
         size_bytes=sum(file.stat().st_size for file in weights),
         fingerprint=digest.hexdigest(),
         note=note.read_text(encoding="utf-8", errors="replace").strip() if note.exists() else "",
-        bytes_by_dtype=_bytes_by_dtype([file for file in weights if file.suffix == ".safetensors"]),
     )
-
-
-def _bytes_by_dtype(files: list[Path]) -> dict[str, int]:
-    """Sum up the tensors of safetensors files by their types, as the files' headers tell."""
-    sizes: Counter[str] = Counter()
-    for file in files:
-        for tensor in read_header(file).values():
-            start, end = tensor["data_offsets"]
-            sizes[_TORCH_NAMES.get(tensor["dtype"], tensor["dtype"])] += end - start
-    return dict(sizes)
 
 
 def _sampled(file: Path) -> bytes:

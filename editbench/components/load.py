@@ -56,13 +56,6 @@ def find_checkpoint(component: ComponentConfig, download: bool) -> Checkpoint | 
     return adapter and dataclasses.replace(found, lora=adapter)
 
 
-def copied_bytes(component: ComponentConfig, checkpoint: Checkpoint | None) -> int:
-    """Host memory that loading a component takes in each process for itself; quantization makes a copy of all."""
-    if checkpoint is None:
-        return 0
-    return checkpoint.copied_bytes(None if component.kwargs.get("quantization") else component.kwargs.get("dtype"))
-
-
 def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | None, **placement: Any) -> Any:
     """Construct an editor or judge: this is where its model is loaded.
 

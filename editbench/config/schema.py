@@ -48,8 +48,9 @@ class EditConfig:
     sync_every: CountOrZero = 1
     """`dist.barrier()` after so many rounds (a round is one image per rank); 0: only at the end of the phase, as
     always with schedule=dynamic, which has no rounds."""
-    max_concurrent_loads: AutoOrCount = "auto"
-    """Ranks of a node that load the editor at the same time; auto: as many as host memory takes."""
+    max_concurrent_loads: Count = 8
+    """Ranks of a node that load the editor at the same time; fewer where host memory is short, which a load needs for
+    weights that are quantized or converted to another dtype."""
     shard_size_mib: Count = 256
     """A shard is closed when it has grown past this size, in MiB."""
 
@@ -130,8 +131,8 @@ class JudgeConfig(ComponentConfig):
     """Whether the judge sees the source image before the edited one."""
     devices_per_replica: AutoOrCount = "auto"
     """GPUs one copy of the judge is spread over; auto: as few as it fits on."""
-    max_concurrent_loads: AutoOrCount = "auto"
-    """Ranks of a node that load the judge at the same time; auto: as many as host memory takes."""
+    max_concurrent_loads: Count = 8
+    """Ranks of a node that load the judge at the same time; as `edit.max_concurrent_loads`."""
 
 
 @dataclass

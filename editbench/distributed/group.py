@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 
 from editbench.config.schema import DistributedConfig
-from editbench.distributed.host_memory import available_host_memory, concurrent_loads
 from editbench.distributed.ranks import Ranks
 from editbench.distributed.rendezvous import rendezvous
 from editbench.errors import PeerLostError, UserError
@@ -127,18 +126,9 @@ class Group:
         return values[0]
 
     @contextlib.contextmanager
-    def loading_turn(self, limit: int | str, copied_bytes: int) -> Iterator[None]:
-        """Let the body, which loads a model, run on as many ranks of each node at a time as host memory takes.
-
-        Turns follow local ranks.
-
-        Args:
-            limit: How many at most, or `auto`.
-            copied_bytes: Host memory that each load takes for itself; weights mapped from their files are shared.
-        """
-        processes = self.ranks.local_world_size
-        at_once = min(self.all_gather(concurrent_loads(limit, copied_bytes, available_host_memory(), processes)))
-        turns = max(self.all_gather(-(-processes // at_once)))
+    def loading_turn(self, at_once: int) -> Iterator[None]:
+        """Let the body, which loads a model, run on so many ranks of each node at a time, by their local ranks."""
+        turns = max(self.all_gather(-(-self.ranks.local_world_size // at_once)))
         mine = self.ranks.local_rank // at_once
         for _ in range(mine):
             self.meet(after="loading the model")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.running import CHECKOUT, Watch, memory_kib
-from editbench.components.load import construct, copied_bytes, find_checkpoint
+from editbench.components.load import construct, find_checkpoint
 from editbench.config import load as config
 from editbench.distributed.group import Group, process_group
 from editbench.distributed.ranks import Ranks
@@ -58,7 +58,7 @@ def load(folder: Path, result: Path) -> None:
         with PrivatePeak() as peak:
             torch.distributed.barrier()
             began = time.perf_counter()
-            with group.loading_turn("auto", copied_bytes(settings.editor, checkpoint)):
+            with group.loading_turn(8):
                 editor = construct(settings.editor, "editor", checkpoint, device="cpu")
             torch.distributed.barrier()
             load_s = time.perf_counter() - began

@@ -72,7 +72,7 @@ def hold_back(group: Group) -> dict[str, object]:
 def never_at_once(group: Group, limit: int) -> dict[str, int]:
     """Counts who else is loading; those of one turn wait for each other, so the limit is reached as well."""
     store = dist.distributed_c10d._get_default_store()
-    with group.loading_turn(limit, 0):
+    with group.loading_turn(limit):
         inside = store.add(f"inside{limit}", 1)
         together = min(limit, RANKS.world_size - RANKS.rank // limit * limit)
         most = store.add(f"entered{limit}-{RANKS.rank // limit}", 1)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from running import CHECKOUT, run_python
 
 from editbench.distributed.devices import GIB, Device, auto_batch_size, edit_device, place_replicas, usable_devices
-from editbench.distributed.host_memory import available_host_memory, concurrent_loads
 from editbench.errors import UserError
 
 GB = 10**9
@@ -180,29 +179,6 @@ def test_batch_size_by_the_table_of_gpu_memory(gib, batch_size):
 
 def test_batch_size_on_a_cpu_is_4():
     assert auto_batch_size(None) == 4
-
-
-@pytest.mark.parametrize(
-    ("limit", "checkpoint_gib", "available_gib", "processes", "expected"),
-    [
-        (2, 60, 1, 6, 2),  # a number is taken as it is
-        (9, 60, 1, 6, 6),
-        (1, 0, 1000, 6, 1),
-        ("auto", 0, 1, 6, 6),
-        ("auto", 60, 1000, 6, 6),
-        ("auto", 60, 400, 6, 5),  # 0.8 x 400 / 60 = 5.33
-        ("auto", 60, 150, 6, 2),
-        ("auto", 60, 149, 6, 1),
-        ("auto", 60, 10, 6, 1),  # one at least: it may still fit
-        ("auto", 60, 0, 6, 1),
-    ],
-)
-def test_concurrent_loads(limit, checkpoint_gib, available_gib, processes, expected):
-    assert concurrent_loads(limit, checkpoint_gib * GIB, available_gib * GIB, processes) == expected
-
-
-def test_available_host_memory_is_a_plausible_number_of_bytes():
-    assert 2**20 < available_host_memory() < 2**50
 
 
 @pytest.mark.parametrize(
