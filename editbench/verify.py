@@ -175,7 +175,7 @@ def _wanted(run_dir: RunDir, judge: str | None = None) -> Config | None:
         return dataclasses.replace(configuration.check(resolved), on_change="redo", retry_failed=False)
     except UserError as error:
         raise UserError(
-            f"{run_dir.config} does not fit this version of editbench: {error}; use the version that made the run"
+            f"{run_dir.config_file} does not fit this version of editbench: {error}; use the version that made the run"
         ) from error
 
 
