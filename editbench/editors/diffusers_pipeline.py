@@ -80,8 +80,8 @@ class DiffusersEditor:
         self._acceleration.check_machine(device)
         diffusers.utils.logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
-        cls = _pipeline_class(pipeline)
-        self._pipe = cls.from_pretrained(
+        self._pipe = self._load(
+            pipeline,
             checkpoint,
             dtype=getattr(torch, dtype),
             use_safetensors=None if allow_pickle else True,
@@ -104,6 +104,10 @@ class DiffusersEditor:
         self._check_call(call or {}, height, width)
         if type(getattr(self._pipe, "text_encoder", None)).__name__.startswith("Qwen2_5_VL"):
             pass_mm_token_type_ids(self._pipe.text_encoder)
+
+    def _load(self, pipeline: str, checkpoint: str, **arguments: Any) -> Any:
+        """Load the pipeline with arguments of `from_pretrained`; overridden where a pipeline is there already."""
+        return _pipeline_class(pipeline).from_pretrained(checkpoint, **arguments)
 
     def edit(
         self, source: Image.Image, instruction: str, seed: int, on_step: Callable[[int, int], None]

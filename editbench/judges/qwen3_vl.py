@@ -60,7 +60,6 @@ class Qwen3VLJudge:
         max_image_pixels: int | None = None,
     ) -> None:
         import torch
-        from transformers import AutoModelForImageTextToText, AutoProcessor
         from transformers.utils import logging as transformers_logging
 
         from editbench.judges.prompt_prefix import PromptPrefixes
@@ -68,24 +67,40 @@ class Qwen3VLJudge:
         if dtype not in DTYPES:
             raise UserError(f"judge.dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
         transformers_logging.disable_progress_bar()
-        self._processor = AutoProcessor.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+        model, self._processor = self._load(
+            checkpoint,
+            trust_remote_code,
+            dtype=getattr(torch, dtype),
+            use_safetensors=None if allow_pickle else True,
+            **_placement(devices),
+        )
+        self._model = model.eval()
         if max_image_pixels is not None:
             size = self._processor.image_processor.size
             shortest = min(size["shortest_edge"], max_image_pixels)
             self._processor.image_processor.size = {"shortest_edge": shortest, "longest_edge": max_image_pixels}
-        self._model = AutoModelForImageTextToText.from_pretrained(
-            checkpoint,
-            dtype=getattr(torch, dtype),
-            use_safetensors=None if allow_pickle else True,
-            trust_remote_code=trust_remote_code,
-            **_placement(devices),
-        ).eval()
         _refuse_offload(getattr(self._model, "hf_device_map", {}), devices)
         self._max_new_tokens = max_new_tokens
         self._prefixes = PromptPrefixes(self._model)
         self._label_tokens: dict[str, int] = {}  # found once: while the model works, the tokenizer prepares a batch
         ends = self._model.generation_config.eos_token_id
         self._ends = ends if isinstance(ends, list) else [ends]
+
+    def _load(self, checkpoint: str, trust_remote_code: bool, **arguments: Any) -> tuple[Any, Any]:
+        """Load model and processor; overridden where they are there already.
+
+        Args:
+            checkpoint: Folder of both.
+            trust_remote_code: Whether code in it may run.
+            **arguments: Further ones of the model's `from_pretrained`.
+        """
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        processor = AutoProcessor.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+        model = AutoModelForImageTextToText.from_pretrained(
+            checkpoint, trust_remote_code=trust_remote_code, **arguments
+        )
+        return model, processor
 
     def prepare(self, requests: Sequence[Request]) -> Prepared:
         """Lay out the conversations and make tensors of text and images; nothing is computed with the model.
