@@ -4,7 +4,9 @@ The samples of a category begin with the same rubric. Its keys and values depend
 kept, and every batch starts from them. Imports torch and transformers: to be imported where a model is loaded.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -18,6 +20,8 @@ KEPT = 8
 
 ATTENTION = "sdpa_behind_prefix"
 """Name of `attend` and `mask_where_needed` in transformers' registries."""
+
+_PADDED: ContextVar[bool | None] = ContextVar("padded", default=None)
 
 
 class PromptPrefixes:
@@ -33,11 +37,11 @@ class PromptPrefixes:
         self._model = model
         self._kept: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
-    def cache(self, tokens: torch.Tensor, batch_size: int, capacity: int | None = None) -> Cache:
+    def cache(self, tokens: tuple[int, ...], batch_size: int, capacity: int | None = None) -> Cache:
         """Give a cache that holds the prefix in every row; what is added to it changes nothing here.
 
         Args:
-            tokens: The prefix, (P,) int64 on the model's device, P >= 1.
+            tokens: The prefix, P >= 1 token ids.
             batch_size: Rows of the cache.
             capacity: Tokens that a row has room for, the prefix included; None: for a single pass, of which nothing
                 is kept.
@@ -47,16 +51,16 @@ class PromptPrefixes:
             return Cache([PrefixLayer(keys, values, batch_size) for keys, values in layers])
         return Cache([FilledLayer(keys, values, batch_size, capacity) for keys, values in layers])
 
-    def _layers(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _layers(self, tokens: tuple[int, ...]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Keys and values of each layer, (1, heads, P, head size)."""
-        key = tuple(tokens.tolist())
-        if key in self._kept:
-            return self._kept[key]
+        if tokens in self._kept:
+            return self._kept[tokens]
         with torch.inference_mode():
-            filled = self._model.model(input_ids=tokens[None], use_cache=True).past_key_values
+            ids = torch.tensor([tokens], device=self._model.device)  # (1, P) int64
+            filled = self._model.model(input_ids=ids, use_cache=True).past_key_values
         layers = [(layer.keys, layer.values) for layer in filled.layers]
         if len(self._kept) < KEPT:
-            self._kept[key] = layers
+            self._kept[tokens] = layers
         return layers
 
 
@@ -136,6 +140,16 @@ def attend(
     return output[:, cached:], None
 
 
+@contextlib.contextmanager
+def known_padding(padded: bool) -> Iterator[None]:
+    """Tell `mask_where_needed` whether rows are padded, so that it need not ask the device at every token."""
+    before = _PADDED.set(padded)
+    try:
+        yield
+    finally:
+        _PADDED.reset(before)
+
+
 def mask_where_needed(
     *args: Any, q_length: int, kv_length: int, attention_mask: torch.Tensor | None = None, **kwargs: Any
 ) -> torch.Tensor | None:
@@ -145,9 +159,12 @@ def mask_where_needed(
     them, without it half of (P + L)^2. Arguments as in transformers' `sdpa_mask`.
     """
     causal = kwargs.get("allow_is_causal_skip", True) and kwargs.get("local_size") is None
-    padded = attention_mask is not None and not bool(attention_mask.all())
+    padded = _PADDED.get() if attention_mask is not None else False
+    if padded is None:
+        padded = not bool(attention_mask.all())  # type: ignore[union-attr]
     if causal and not padded and (q_length == 1 or kv_length <= 2 * q_length):
         return None
+    kwargs["allow_is_causal_skip"] = False  # decided here: the library would ask the device again
     mask: torch.Tensor | None = sdpa_mask(
         *args, q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, **kwargs
     )

@@ -1,8 +1,10 @@
 """Qwen3-VL as judge through transformers, dense or mixture of experts."""
 
+import copy
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -12,6 +14,9 @@ from editbench.judges.base import CUT_OFF, Request
 from editbench.judges.prompts import ANSWER_START
 from editbench.text import as_plain_text
 
+if TYPE_CHECKING:
+    import torch
+
 DTYPES = ("bfloat16", "float16", "float32")
 
 GREEDY = {"do_sample": False, "num_beams": 1, "use_cache": True, "cache_implementation": None}
@@ -20,15 +25,20 @@ GREEDY = {"do_sample": False, "num_beams": 1, "use_cache": True, "cache_implemen
 
 @dataclass(frozen=True)
 class Prepared:
-    """A batch as tensors on the CPU.
+    """A batch as tensors on the CPU, pinned where they go to a GPU.
 
     Attributes:
-        inputs: What the processor gave, by the model's argument names, and the `position_ids`.
+        inputs: What the processor gave, by the model's argument names, and the `position_ids`; pixel values in the
+            model's type.
         prefix: Number of tokens that all rows begin with.
     """
 
     inputs: Mapping[str, Any]
     prefix: int
+
+    def beginning(self) -> tuple[int, ...]:
+        """The tokens that all rows begin with."""
+        return tuple(self.inputs["input_ids"][0, : self.prefix].tolist())
 
 
 class Qwen3VLJudge:
@@ -75,14 +85,17 @@ class Qwen3VLJudge:
             **_placement(devices),
         )
         self._model = model.eval()
+        _cast_before_cutting(self._processor.image_processor, self._model.model.visual.dtype)
         if max_image_pixels is not None:
             size = self._processor.image_processor.size
             shortest = min(size["shortest_edge"], max_image_pixels)
             self._processor.image_processor.size = {"shortest_edge": shortest, "longest_edge": max_image_pixels}
         _refuse_offload(getattr(self._model, "hf_device_map", {}), devices)
+        self._pinned = devices[0].startswith("cuda")
+        self._of_thread = threading.local()
         self._max_new_tokens = max_new_tokens
         self._prefixes = PromptPrefixes(self._model)
-        self._label_tokens: dict[str, int] = {}  # found once: while the model works, the tokenizer prepares a batch
+        self._label_tokens: dict[str, int] = {}
         ends = self._model.generation_config.eos_token_id
         self._ends = ends if isinstance(ends, list) else [ends]
 
@@ -105,15 +118,17 @@ class Qwen3VLJudge:
     def prepare(self, requests: Sequence[Request]) -> Prepared:
         """Lay out the conversations and make tensors of text and images; nothing is computed with the model.
 
+        Several threads may do so at a time: each has a processor of its own, as a tokenizer cannot be shared.
         For labels the padding stands on the right, where no token looks; for replies right behind the prefix, as all
         rows have to end together there.
         """
         from editbench.judges.prompt_prefix import pad_behind_prefix, prefix_length
 
         begun = bool(requests[0].answer_start)
+        processor = self._own_processor()
         inputs: dict[str, Any] = dict(
-            self._processor.apply_chat_template(
-                [_conversation(request, self._plain) for request in requests],
+            processor.apply_chat_template(
+                [_conversation(request, lambda text: as_plain_text(text, processor.tokenizer)) for request in requests],
                 tokenize=True,
                 add_generation_prompt=not begun,
                 continue_final_message=begun,
@@ -128,26 +143,27 @@ class Qwen3VLJudge:
         rows = {name: inputs[name] for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
         positions, _ = self._model.model.get_rope_index(**rows, image_grid_thw=inputs.get("image_grid_thw"))
         inputs["position_ids"] = positions  # (3, B, L); generate of transformers before 5.23 mistakes them
+        if self._pinned:
+            inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}
         return Prepared(inputs, prefix)
 
     def reply(self, prepared: Prepared) -> list[str]:
         """Generate greedily for the whole batch; a reply that reached `max_new_tokens` ends with `CUT_OFF`."""
         import torch
 
-        inputs = self._on_device(prepared)
-        rows, length = inputs["input_ids"].shape
-        with torch.inference_mode():
+        from editbench.judges.prompt_prefix import known_padding
+
+        rows, length = prepared.inputs["input_ids"].shape
+        cache = self._prefixes.cache(prepared.beginning(), rows, length + self._max_new_tokens)
+        with torch.inference_mode(), known_padding(not bool(prepared.inputs["attention_mask"].all())):
             tokens = self._model.generate(
-                **inputs,
-                past_key_values=self._prefixes.cache(
-                    inputs["input_ids"][0, : prepared.prefix], rows, length + self._max_new_tokens
-                ),
+                **self._on_device(prepared),
+                past_key_values=cache,
                 max_new_tokens=self._max_new_tokens,
                 **GREEDY,
             )
-        new = tokens[:, length:]  # (B, new tokens) int64
-        ends = torch.tensor(self._ends, device=new.device)
-        complete = torch.isin(new, ends).any(dim=1).tolist()
+        new = tokens[:, length:].cpu()  # (B, new tokens) int64
+        complete = torch.isin(new, torch.tensor(self._ends)).any(dim=1).tolist()
         replies = self._processor.batch_decode(new, skip_special_tokens=True)
         return [reply if whole else reply + CUT_OFF for reply, whole in zip(replies, complete, strict=True)]
 
@@ -174,14 +190,13 @@ class Qwen3VLJudge:
         if not all(label in self._label_tokens for label in labels):
             self.check_labels(labels)
         columns = [self._label_tokens[label] for label in labels]
+        lasts = (prepared.inputs["attention_mask"].sum(dim=1) - prepared.prefix - 1).tolist()
         inputs = self._on_device(prepared)
-        ids, prefix = inputs["input_ids"], prepared.prefix
-        lasts = (inputs["attention_mask"].sum(dim=1) - prefix - 1).tolist()
         with torch.inference_mode():
             hidden = self._model.model(
-                input_ids=ids[:, prefix:],
-                position_ids=inputs["position_ids"][..., prefix:],
-                past_key_values=self._prefixes.cache(ids[0, :prefix], len(ids)),
+                input_ids=inputs["input_ids"][:, prepared.prefix :],
+                position_ids=inputs["position_ids"][..., prepared.prefix :],
+                past_key_values=self._prefixes.cache(prepared.beginning(), len(lasts)),
                 **{name: inputs[name] for name in ("pixel_values", "image_grid_thw") if name in inputs},
             ).last_hidden_state  # (B, L - P, H)
             last = torch.stack([row[last] for row, last in zip(hidden, lasts, strict=True)])  # (B, H)
@@ -194,10 +209,13 @@ class Qwen3VLJudge:
 
     def _on_device(self, prepared: Prepared) -> dict[str, Any]:
         """Copies, so that what was prepared holds no memory of the device when a batch fails."""
-        return {name: tensor.to(self._model.device) for name, tensor in prepared.inputs.items()}
+        device = self._model.device
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in prepared.inputs.items()}
 
-    def _plain(self, text: str) -> str:
-        return as_plain_text(text, self._processor.tokenizer)
+    def _own_processor(self) -> Any:
+        if not hasattr(self._of_thread, "processor"):
+            self._of_thread.processor = copy.deepcopy(self._processor)
+        return self._of_thread.processor
 
     def describe(self) -> dict[str, Any]:
         """Class of the model, and the devices of rank 0's replica."""
@@ -206,6 +224,12 @@ class Qwen3VLJudge:
             "max_new_tokens": self._max_new_tokens,
             "replica_devices": sorted({str(parameter.device) for parameter in self._model.parameters()}),
         }
+
+
+def _cast_before_cutting(image_processor: Any, dtype: "torch.dtype") -> None:
+    """Have an image's values in the model's type before they are cut into patches: half the bytes to move."""
+    normalize = image_processor.rescale_and_normalize
+    image_processor.rescale_and_normalize = lambda *args, **kwargs: normalize(*args, **kwargs).to(dtype)
 
 
 def _placement(devices: list[str]) -> dict[str, Any]:

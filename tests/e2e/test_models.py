@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,37 @@ def test_replies_in_batches_equal_replies_one_by_one(tiny_checkpoints: Path, nam
         batched = [reply for k in range(0, 8, size) for reply in judge.reply(judge.prepare(requests[k : k + size]))]
         assert batched == single, f"in batches of {size}"
         assert [parse_score(reply) for reply in batched] == scores
+
+
+def test_prepared_images_are_in_the_models_type_and_pinned_for_a_gpu(
+    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tiny_checkpoints / "qwen3_vl")
+    exact, half = (Qwen3VLJudge(["cpu"], folder, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    requests = make_requests(3)
+    expected = exact.prepare(requests).inputs
+    assert expected["pixel_values"].dtype == torch.float32
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    half.prepare(requests)
+    assert not pinned
+    monkeypatch.setattr(half, "_pinned", True)
+    inputs = half.prepare(requests).inputs
+    assert list(map(id, pinned)) == list(map(id, inputs.values()))
+    assert torch.equal(inputs["pixel_values"], expected["pixel_values"].bfloat16())
+    assert inputs["pixel_values"].dtype == torch.bfloat16
+
+
+def test_batches_are_prepared_in_several_threads_as_in_one(tiny_checkpoints: Path) -> None:
+    torch.set_num_threads(1)
+    judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / "qwen3_vl"), dtype="float32")
+    requests = make_requests(8)
+    batches = [requests[k : k + size] for size in (1, 2, 3) for k in range(0, 8, size)]
+    expected = [judge.prepare(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for one, other in zip(expected * 3, pool.map(judge.prepare, batches * 3), strict=True):
+            assert one.prefix == other.prefix
+            assert all(torch.equal(one.inputs[name], other.inputs[name]) for name in one.inputs)
 
 
 DIGITS = [str(digit) for digit in range(10)]

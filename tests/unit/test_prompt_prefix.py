@@ -11,6 +11,7 @@ from editbench.judges.prompt_prefix import (
     FilledLayer,
     PromptPrefixes,
     attend,
+    known_padding,
     mask_where_needed,
     pad_behind_prefix,
     prefix_length,
@@ -67,6 +68,8 @@ def test_a_filled_layer_begins_with_the_prefix_and_takes_more_until_it_is_full()
 class OneLayer:
     """A model whose keys and values are its tokens; counts what it is asked for."""
 
+    device = "cpu"
+
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
 
@@ -84,7 +87,7 @@ def test_a_prefix_is_computed_once_and_no_batch_changes_it() -> None:
     model = OneLayer()
     prefixes = PromptPrefixes(model)
     for rows in (2, 3):
-        cache = prefixes.cache(torch.tensor([5, 6]), rows, 4)
+        cache = prefixes.cache((5, 6), rows, 4)
         (layer,) = cache.layers
         assert layer.keys.tolist() == [[[[5.0], [6.0]]]] * rows and layer.values.tolist() == [[[[-5.0], [-6.0]]]] * rows
         layer.keys.fill_(0)
@@ -96,13 +99,13 @@ def test_only_so_many_prefixes_are_kept_the_first_ones(monkeypatch: pytest.Monke
     model = OneLayer()
     prefixes = PromptPrefixes(model)
     for token in (1, 2, 1, 3, 1, 2, 3):
-        (layer,) = prefixes.cache(torch.tensor([token]), 1, 2).layers
+        (layer,) = prefixes.cache((token,), 1, 2).layers
         assert layer.keys.tolist() == [[[[token]]]]
     assert model.asked == [[1], [2], [3], [3]]
 
 
 def test_for_a_single_pass_nothing_behind_the_prefix_is_kept() -> None:
-    (layer,) = PromptPrefixes(OneLayer()).cache(torch.tensor([5, 6]), 2).layers
+    (layer,) = PromptPrefixes(OneLayer()).cache((5, 6), 2).layers
     added = torch.rand(2, 1, 3, 1)
     for _ in range(2):
         assert layer.get_seq_length() == 2 and layer.get_mask_sizes(3) == (5, 0)
@@ -136,3 +139,16 @@ def test_a_mask_is_made_where_rows_are_padded_or_the_prefix_is_longer_than_the_r
     assert mask_where_needed(**longer)[0, 0].int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
     assert mask_where_needed(batch_size=1, q_length=1, kv_length=5, q_offset=4) is None
     assert mask_where_needed(**sizes, allow_is_causal_skip=False) is not None
+
+
+def test_a_mask_of_the_device_is_not_looked_at_where_padding_is_known() -> None:
+    """The meta device has no values: asking for one raises."""
+    ones = torch.ones(2, 5, dtype=torch.bool, device="meta")
+    one_token = {"batch_size": 2, "q_length": 1, "kv_length": 5, "q_offset": 4, "device": "meta"}
+    with pytest.raises(RuntimeError, match="meta tensors"):
+        mask_where_needed(**one_token, attention_mask=ones)
+    with known_padding(False):
+        assert mask_where_needed(**one_token, attention_mask=ones) is None
+    with known_padding(True):
+        assert mask_where_needed(**one_token, attention_mask=ones).shape == (2, 1, 1, 5)
+        assert mask_where_needed(**one_token, attention_mask=None) is None  # of the prefix alone
