@@ -31,32 +31,6 @@ USAGE
     done
 }
 
-# Prints the number of processes to start: as asked, or one per GPU that the overrides and CUDA let us use.
-count_processes() {
-    local argument ids='' count=0
-    if [ -n "${NPROC_PER_NODE-}" ]; then
-        case $NPROC_PER_NODE in
-            *[!0-9]* | 0*) die "NPROC_PER_NODE=$NPROC_PER_NODE: must be a whole number, 1 or more" ;;
-        esac
-        echo "$NPROC_PER_NODE"
-        return
-    fi
-    for argument in "$@"; do
-        case $argument in device_ids=\[*\]) ids=${argument#device_ids=} ;; esac
-    done
-    ids=${ids:-${CUDA_VISIBLE_DEVICES-all}}
-    if command -v nvidia-smi >/dev/null; then
-        if [ "$ids" = all ]; then
-            count=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ') || count=0
-        else
-            # Like CUDA: what stands behind an empty or a negative entry does not count.
-            count=$(printf '%s\n' "$ids" | tr -d '[] ' | tr , '\n' |
-                awk '/^(-.*)?$/ { ended = 1 } !ended { n++ } END { print n + 0 }')
-        fi
-    fi
-    if [ "$count" -gt 0 ]; then echo "$count"; else echo 2; fi
-}
-
 # The last one counts, as for Hydra.
 is_dry_run() {
     local argument answer=1
@@ -102,9 +76,13 @@ for argument in "$@"; do
     esac
 done
 
-processes=$(count_processes "$@")
+case ${NPROC_PER_NODE-} in
+    *[!0-9]* | 0*) die "NPROC_PER_NODE=$NPROC_PER_NODE: must be a whole number, 1 or more" ;;
+esac
 # shellcheck disable=SC2119  # the arguments are not for it
 set_up
+# By default one per GPU that the overrides and CUDA let us use.
+processes=${NPROC_PER_NODE:-$("$PYTHON" -m editbench.distributed.devices "$@")}
 # The program sets its number of threads itself (distributed.cpu_threads); this keeps torchrun from warning of it.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 trap 'stop 130' INT

@@ -1,14 +1,27 @@
-"""Which device each process uses: pure functions of counts and sizes, and the one that asks torch for them."""
+"""Which device each process uses, by counts and sizes, and what torch, CUDA and NVML tell of the devices.
 
+    python -m editbench.distributed.devices device_ids=[0,2]
+
+prints how many processes ./launch.sh is to start on this node.
+"""
+
+import contextlib
+import logging
 import math
 import os
 import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from editbench.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 GIB = 2**30
 
@@ -36,8 +49,9 @@ def usable_devices(device_ids: list[int] | None) -> list[str]:
     """
     import torch
 
+    _let_segments_grow()
     count = torch.cuda.device_count()
-    if count == 0 and os.environ.get("CUDA_VISIBLE_DEVICES") != "" and _lists_gpus():
+    if count == 0 and visible_gpus():
         raise UserError(
             "nvidia-smi lists GPUs, but torch can use none of them: install a torch that fits the driver, or set "
             "CUDA_VISIBLE_DEVICES= to run on the CPU"
@@ -49,11 +63,34 @@ def usable_devices(device_ids: list[int] | None) -> list[str]:
     return [f"cuda:{i}" for i in ids]
 
 
-def _lists_gpus() -> bool:
+def visible_gpus() -> int:
+    """Count the node's GPUs that the driver lists and CUDA_VISIBLE_DEVICES lets us use; asks no CUDA.
+
+    As in CUDA, what stands behind an entry that names no device (an empty one, -1, NoDevFiles) does not count, and
+    a device named twice hides all.
+    """
     if shutil.which("nvidia-smi") is None:
-        return False
+        return 0
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return listed.returncode == 0 and "GPU " in listed.stdout
+    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None or count == 0:
+        return count
+    shown: list[str] = []
+    for entry in map(str.strip, wanted.split(",")):
+        if not entry.startswith(("GPU-", "MIG-")) and not (entry.isdecimal() and int(entry) < count):
+            break
+        shown.append(entry)
+    return len(shown) if len(set(shown)) == len(shown) else 0
+
+
+def processes(overrides: Sequence[str]) -> int:
+    """Count the processes of a node: one per GPU that the overrides and CUDA let us use, 2 without a GPU."""
+    chosen = [override for override in overrides if override.startswith("device_ids=")][-1:]
+    visible = visible_gpus()
+    if visible and chosen and chosen[0].endswith("]"):
+        return chosen[0].count(",") + 1
+    return visible or 2
 
 
 def use(name: str) -> None:
@@ -61,7 +98,14 @@ def use(name: str) -> None:
     import torch
 
     if name.startswith("cuda"):
+        _let_segments_grow()
         torch.cuda.set_device(name)
+
+
+def _let_segments_grow() -> None:
+    """Keep torch's CUDA memory from being cut to pieces by images of many sizes; read when CUDA is first used."""
+    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ):
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
 
 
 def describe(names: list[str]) -> str:
@@ -73,14 +117,42 @@ def describe(names: list[str]) -> str:
 
 
 def measure(names: list[str]) -> list[Device]:
-    """Ask the devices for their memory; opens a CUDA context on each, so one process of a node does it for all."""
+    """Measure the devices' memory, by NVML: torch would open a CUDA context of half a GiB on each of them."""
     import torch
 
+    _let_segments_grow()
     measured = []
     for name in names:
-        free, total = torch.cuda.mem_get_info(name)
-        measured.append(Device(name, total, free))
+        properties = torch.cuda.get_device_properties(name)
+        free = _free_by_nvml(name, str(properties.uuid))
+        if free is None:
+            free = torch.cuda.mem_get_info(name)[0]
+        measured.append(Device(name, properties.total_memory, min(free, properties.total_memory)))
     return measured
+
+
+def _free_by_nvml(name: str, uuid: str) -> int | None:
+    """Bytes that are free on a device; None where NVML is not there, or does not know the device.
+
+    Devices are matched by UUID: NVML numbers all of the node's by their bus, CUDA the visible ones by its own order.
+    """
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    free = None
+    for kind in ("GPU", "MIG"):
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"{kind}-{uuid}")
+            free = int(pynvml.nvmlDeviceGetMemoryInfo(handle).free)
+            busy = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
+            if busy > 10:
+                logger.warning(
+                    "%s (%s) is busy at %d %% already: others use it", name, pynvml.nvmlDeviceGetName(handle), busy
+                )
+            break
+    return free
 
 
 def edit_device(local_rank: int, local_world_size: int, names: list[str]) -> str:
@@ -164,11 +236,47 @@ def peak_gib(device: str) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB, 3)
 
 
-def is_lost(error: Exception) -> bool:
-    """Whether an error has left the process's CUDA context unusable; running out of memory does not."""
+def again_with_room(work: Callable[[], Result]) -> Result:
+    """Do something on a GPU; where that has no room, once more after torch has given back what it keeps unused."""
+    try:
+        return work()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        logger.warning("out of GPU memory, tried once more: %s", str(error).partition("\n")[0])
+    empty_cache()  # outside the except clause: the exception holds on to tensors
+    return work()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a GPU had no room; cuBLAS, cuDNN and the driver say so with errors of their own."""
     import torch
 
-    return isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
+    told = ("ALLOC_FAILED", "CUDA error: out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in told)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether an error has left a CUDA context of this process unusable; running out of memory does not.
+
+    The error's type does not tell: cuBLAS, cuDNN and Triton raise plain RuntimeErrors, and whatever comes next may
+    raise for a kernel that failed before. A lost context fails at everything, so it is asked to finish its work.
+    """
+    import torch
+
+    if is_out_of_memory(error):
+        return False
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        for index in range(torch.cuda.device_count()):
+            if torch.cuda.memory_reserved(index):  # the others have no context, and would be given one
+                torch.cuda.synchronize(index)
+    except RuntimeError:
+        return True
+    return False
 
 
 def _devices_needed(checkpoint_bytes: int, devices: list[Device], wanted: int | str) -> int:
@@ -185,3 +293,7 @@ def _devices_needed(checkpoint_bytes: int, devices: list[Device], wanted: int | 
             "free each; use more or larger GPUs, or a smaller judge"
         )
     return wanted if isinstance(wanted, int) else least
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{processes(sys.argv[1:])}\n")

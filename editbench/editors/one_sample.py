@@ -47,7 +47,7 @@ def edit_one(
     try:
         source = read()
         edit.source_width, edit.source_height = source.size
-        result = editor.edit(source, sample.instruction, task.seed, on_step)
+        result = devices.again_with_room(lambda: editor.edit(source, sample.instruction, task.seed, on_step))
         images.check_edited(result)
         edit.width, edit.height = result.size
         image = result.copy()  # it is encoded while the editor is at work again, maybe in the same memory

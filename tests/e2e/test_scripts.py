@@ -22,10 +22,12 @@ SHELL_SCRIPTS = [
 ]
 
 # An interpreter that writes down what it is asked to run (with tabs between arguments) and runs only the check of
-# the environment. FAIL=<word>:<code> makes the command fail that has the word among its arguments.
+# the environment and the count of GPUs. FAIL=<word>:<code> makes the command fail that has the word among its
+# arguments.
 PYTHON = """#!/usr/bin/env bash
 case "$*" in
     *check_environment.py*) exec "$REAL_PYTHON" "$@" ;;
+    *editbench.distributed.devices*) PYTHONPATH=$REAL_CHECKOUT exec "$REAL_PYTHON" "$@" ;;
     *"import ensurepip"*) exit 0 ;;
 esac
 { printf '%s\\t' "$@"; echo; } >>"$RECORD"
@@ -103,6 +105,7 @@ def copy(tmp_path: Path) -> Copy:
             "PATH": f"{stubs}:/usr/local/bin:/usr/bin:/bin",
             "VIRTUAL_ENV": str(venv),
             "REAL_PYTHON": sys.executable,
+            "REAL_CHECKOUT": str(CHECKOUT),
             "RECORD": str(tmp_path / "record"),
             "HANG": "nothing",
         },
@@ -159,7 +162,10 @@ FOUR_GPUS = 'for i in 0 1 2 3; do echo "GPU $i: NVIDIA H100 (UUID: GPU-$i)"; don
         (FOUR_GPUS, {"CUDA_VISIBLE_DEVICES": "0,2,3"}, [], 3),
         (FOUR_GPUS, {"CUDA_VISIBLE_DEVICES": "GPU-1"}, [], 1),
         (FOUR_GPUS, {"CUDA_VISIBLE_DEVICES": "0,-1,2"}, [], 1),
+        (FOUR_GPUS, {"CUDA_VISIBLE_DEVICES": "0,4,2"}, [], 1),
         (FOUR_GPUS, {"CUDA_VISIBLE_DEVICES": ""}, [], 2),
+        (FOUR_GPUS, {"CUDA_VISIBLE_DEVICES": "-1"}, ["device_ids=[0]"], 2),
+        (FOUR_GPUS, {"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, [], 2),
         (FOUR_GPUS, {"CUDA_VISIBLE_DEVICES": "0,1,2"}, ["device_ids=[0, 2]"], 2),
         (FOUR_GPUS, {}, ["device_ids=[3]"], 1),
         (FOUR_GPUS, {}, ["device_ids=null"], 4),

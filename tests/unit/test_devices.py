@@ -1,14 +1,27 @@
 """Placement of the judge's replicas on every node we know of, without a GPU."""
 
 import math
+import os
 import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from running import CHECKOUT, run_python
 
-from editbench.distributed.devices import GIB, Device, auto_batch_size, edit_device, place_replicas, usable_devices
+from editbench.distributed.devices import (
+    GIB,
+    Device,
+    again_with_room,
+    auto_batch_size,
+    edit_device,
+    is_lost,
+    measure,
+    place_replicas,
+    usable_devices,
+    visible_gpus,
+)
 from editbench.errors import UserError
 
 GB = 10**9
@@ -200,15 +213,63 @@ def test_more_processes_than_gpus_is_an_error_on_every_rank(local_rank):
         edit_device(local_rank, 3, ["cuda:0", "cuda:1"])
 
 
-class FakeTorch:
-    """Shows so many CUDA devices; in place of torch, which this test has no need to load."""
+class FakeCuda:
+    """Shows CUDA devices by their UUIDs, all of 80 GiB with 30 free; in place of torch's, which is not loaded here."""
 
-    def __init__(self, count):
-        self.cuda = self
-        self._count = count
+    def __init__(self, *uuids, broken=()):
+        self.uuids, self.broken, self.contexts, self.emptied = uuids, broken, [], 0
 
     def device_count(self):
-        return self._count
+        return len(self.uuids)
+
+    def is_initialized(self):
+        return bool(self.uuids)
+
+    is_available = is_initialized
+
+    def empty_cache(self):
+        self.emptied += 1
+
+    def get_device_properties(self, name):
+        return SimpleNamespace(uuid=self.uuids[int(name[5:])], total_memory=80 * GIB)
+
+    def mem_get_info(self, name):
+        self.contexts.append(name)
+        return 30 * GIB, 80 * GIB
+
+    def memory_reserved(self, index):
+        return int(index < 2)
+
+    def synchronize(self, index):
+        self.contexts.append(index)
+        if index in self.broken:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+
+
+class AcceleratorError(RuntimeError):
+    pass
+
+
+class OutOfMemoryError(RuntimeError):
+    pass
+
+
+@pytest.fixture
+def show(monkeypatch):
+    """Give torch these devices, and a PATH with an nvidia-smi that lists so many."""
+
+    def show(*uuids, listed=0, broken=()):
+        cuda = FakeCuda(*uuids, broken=broken)
+        torch = SimpleNamespace(cuda=cuda, AcceleratorError=AcceleratorError, OutOfMemoryError=OutOfMemoryError)
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        monkeypatch.setattr("shutil.which", lambda name: name if listed else None)
+        output = "".join(f"GPU {i}: NVIDIA H100 (UUID: GPU-{i})\n" for i in range(listed))
+        monkeypatch.setattr("subprocess.run", lambda *_, **__: SimpleNamespace(returncode=0, stdout=output))
+        return cuda
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "")  # as if the user had chosen
+    return show
 
 
 @pytest.mark.parametrize(
@@ -220,16 +281,148 @@ class FakeTorch:
         (4, [0], ["cuda:0"]),
     ],
 )
-def test_usable_devices_are_all_or_those_that_were_chosen(monkeypatch, count, device_ids, expected):
-    monkeypatch.setitem(sys.modules, "torch", FakeTorch(count))
+def test_usable_devices_are_all_or_those_that_were_chosen(show, count, device_ids, expected):
+    show(*"abcd"[:count])
     assert usable_devices(device_ids) == expected
 
 
 @pytest.mark.parametrize(("count", "device_ids", "missing"), [(0, [0], 0), (2, [0, 2], 2), (2, [7, 1], 7)])
-def test_a_chosen_device_that_is_not_there_is_named(monkeypatch, count, device_ids, missing):
-    monkeypatch.setitem(sys.modules, "torch", FakeTorch(count))
+def test_a_chosen_device_that_is_not_there_is_named(show, count, device_ids, missing):
+    show(*"abcd"[:count])
     with pytest.raises(UserError, match=rf"device {missing} is not there; this node shows {count} GPUs"):
         usable_devices(device_ids)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "visible"),
+    [
+        *[(None, 4), ("0,1", 2), (" 3 , 1", 2), ("GPU-a1,GPU-b2", 2), ("MIG-a", 1)],
+        *[("", 0), ("-1", 0), ("NoDevFiles", 0), ("none", 0), ("0,-1,2", 1), ("0,,2", 1), ("1,4", 1), ("2,2", 0)],
+    ],
+)
+def test_gpus_are_hidden_in_every_way_that_cuda_knows(show, monkeypatch, hidden, visible):
+    show(listed=4)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert visible_gpus() == visible
+    if visible:
+        with pytest.raises(UserError, match="nvidia-smi lists GPUs, but torch can use none of them"):
+            usable_devices(None)
+    else:
+        assert usable_devices(None) == []
+
+
+class FakeNvml(ModuleType):
+    """Knows these devices: (bytes in use, percent busy) by UUID."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, known, driver=True):
+        super().__init__("pynvml")
+        self.known, self.driver = known, driver
+
+    def nvmlInit(self):  # noqa: N802
+        if not self.driver:
+            raise self.NVMLError("driver not loaded")
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):  # noqa: N802
+        if uuid not in self.known:
+            raise self.NVMLError("not found")
+        return uuid
+
+    def nvmlDeviceGetName(self, handle):  # noqa: N802
+        return "NVIDIA H100"
+
+    def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802
+        return SimpleNamespace(total=81 * GIB, free=81 * GIB - self.known[handle][0])
+
+    def nvmlDeviceGetUtilizationRates(self, handle):  # noqa: N802
+        if handle.startswith("MIG"):
+            raise self.NVMLError("not supported")
+        return SimpleNamespace(gpu=self.known[handle][1])
+
+
+def test_memory_is_measured_without_a_context_whatever_order_cuda_shows_devices_in(show, monkeypatch, caplog):
+    cuda = show("b", "a", "m")
+    known = {"GPU-a": (7 * GIB, 0), "GPU-b": (50 * GIB, 90), "GPU-c": (9 * GIB, 99), "MIG-m": (71 * GIB, 0)}
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(known))
+    free = {device.name: device.free_bytes // GIB for device in measure(["cuda:0", "cuda:1", "cuda:2"])}
+    assert free == {"cuda:0": 31, "cuda:1": 74, "cuda:2": 10}
+    assert measure(["cuda:1"]) == [Device("cuda:1", 80 * GIB, 74 * GIB)]
+    assert cuda.contexts == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "cuda:0 (NVIDIA H100) is busy at 90 % already: others use it"
+    ]
+
+
+@pytest.mark.parametrize("nvml", [None, FakeNvml({}, driver=False), FakeNvml({"GPU-b": (GIB, 0)})])
+def test_torch_is_asked_for_memory_that_nvml_does_not_know(show, monkeypatch, nvml):
+    cuda = show("a")
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert measure(["cuda:0"]) == [Device("cuda:0", 80 * GIB, 30 * GIB)]
+    assert cuda.contexts == ["cuda:0"]
+
+
+@pytest.mark.parametrize("chosen", [None, "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_segments_can_grow_unless_the_user_has_chosen(show, monkeypatch, chosen):
+    show()
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF")
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "")  # so that it is taken back after the test
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+    if chosen:
+        monkeypatch.setenv(chosen, "backend:native")
+    usable_devices(None)
+    found = {name: os.environ[name] for name in os.environ if name.endswith("_ALLOC_CONF")}
+    assert found == ({chosen: "backend:native"} if chosen else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"})
+
+
+@pytest.mark.parametrize(
+    ("error", "broken", "lost"),
+    [
+        (AcceleratorError("CUDA error: an illegal memory access was encountered"), [], True),
+        (RuntimeError("cuBLAS error: CUBLAS_STATUS_EXECUTION_FAILED"), [0], True),
+        (
+            RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"),
+            [1],
+            True,
+        ),  # of a replica on two
+        (ValueError("the image has 0 bytes"), [0], True),  # a kernel before it has failed
+        (RuntimeError("shapes do not fit"), [], False),
+        (RuntimeError("cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED"), [0], False),
+        (AcceleratorError("CUDA error: out of memory"), [], False),
+        (OutOfMemoryError("CUDA out of memory"), [], False),
+    ],
+)
+def test_a_context_is_lost_where_it_cannot_finish_its_work(show, error, broken, lost):
+    cuda = show(*"abc", broken=broken)
+    assert is_lost(error) is lost
+    assert 2 not in cuda.contexts  # where this process has no memory, it has no context
+
+
+def test_without_cuda_nothing_is_lost(show):
+    show()
+    assert not is_lost(RuntimeError("shapes do not fit"))
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_what_ran_out_of_memory_is_tried_once_more_with_an_empty_cache(show, failures):
+    cuda = show("a")
+    errors = [OutOfMemoryError("CUDA out of memory")] * failures
+
+    def work():
+        if errors:
+            raise errors.pop()
+        return cuda.emptied
+
+    if failures == 1:
+        assert again_with_room(work) == 1
+    else:
+        with pytest.raises(OutOfMemoryError):
+            again_with_room(work)
+    with pytest.raises(ValueError, match="invalid literal"):
+        again_with_room(lambda: int("x"))
+    assert cuda.emptied == 1
 
 
 def test_placing_needs_no_torch():
