@@ -1,23 +1,23 @@
 """Any editing pipeline of diffusers that takes an image and a prompt; made for Qwen-Image-Edit."""
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from PIL import Image
 
 from editbench.config.annotations import Count
-from editbench.editors.acceleration import Acceleration, Cache, Lora, Offload, Quantization
-from editbench.editors.denoiser_passes import DenoiserPasses
+from editbench.editors.acceleration import Acceleration, Cache, Dtype, Lora, Offload, Quantization
+from editbench.editors.apply_acceleration import apply, cache_hooks, find_denoiser
 from editbench.errors import InvalidOutputError, UserError
 from editbench.text import as_plain_text
 
 if TYPE_CHECKING:
     import torch
-
-Dtype = Literal["bfloat16", "float16", "float32"]
 
 
 class DiffusersEditor:
@@ -31,7 +31,8 @@ class DiffusersEditor:
         allow_pickle: Whether weights may be pickles.
         trust_remote_code: Whether code in the checkpoint may run.
         dtype: `bfloat16`, `float16` or `float32`.
-        height, width: Size of the edited image in pixels; None: the pipeline chooses by the source's shape.
+        height, width: Size of the edited image in pixels. Of one alone the other follows from the source's shape; of
+            none, the pipeline chooses.
         num_inference_steps: Denoising steps.
         negative_prompt: Text of the unconditional pass; None: not passed.
         true_cfg_scale: Guidance scale of the Qwen pipelines; None: not passed.
@@ -68,30 +69,32 @@ class DiffusersEditor:
         quantization: Quantization | None = None,
     ) -> None:
         import diffusers
-        import torch
         from transformers.utils import logging as transformers_logging
 
         if dtype not in get_args(Dtype):
             raise UserError(f"editor.dtype={dtype!r}: must be one of {', '.join(get_args(Dtype))}")
         self._acceleration = Acceleration(
-            compile, cache, cache_options, attention_backend, lora, scheduler, offload, quantization
+            compile=compile,
+            cache=cache,
+            cache_options=cache_options,
+            attention_backend=attention_backend,
+            lora=lora,
+            scheduler=scheduler,
+            offload=offload,
+            quantization=quantization,
+            dtype=dtype,
+            allow_pickle=allow_pickle,
         )
-        self._acceleration.check(allow_pickle)
+        self._acceleration.check()
         self._acceleration.check_machine(device)
         diffusers.utils.logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
-        self._pipe = self._load(
-            pipeline,
-            checkpoint,
-            dtype=getattr(torch, dtype),
-            use_safetensors=None if allow_pickle else True,
-            trust_remote_code=trust_remote_code,
-            **self._acceleration.loading_arguments(getattr(torch, dtype)),
-        )
-        self._acceleration.apply(self._pipe, device, getattr(torch, dtype), num_inference_steps, allow_pickle)
-        self._passes = DenoiserPasses(self._pipe, cached=cache in ("first_block", "mag"))
+        arguments = self._acceleration.loading_arguments(device)
+        self._pipe = self._load(pipeline, checkpoint, trust_remote_code=trust_remote_code, **arguments)
+        apply(self._acceleration, self._pipe, device)
+        self._counted = self._count_passes(cached=cache == "first_block")
         self._pipe.set_progress_bar_config(disable=True)
-        self._width, self._height = width, height
+        self._height, self._width = height, width
         optional = {
             "height": height,
             "width": width,
@@ -101,7 +104,7 @@ class DiffusersEditor:
         self._call: dict[str, Any] = {key: value for key, value in optional.items() if value is not None}
         self._call |= {"num_inference_steps": num_inference_steps, **(call or {})}
         self._accepted = inspect.signature(self._pipe.__call__).parameters
-        self._check_call(call or {}, height, width)
+        self._check_call(call or {})
         if type(getattr(self._pipe, "text_encoder", None)).__name__.startswith("Qwen2_5_VL"):
             pass_mm_token_type_ids(self._pipe.text_encoder)
 
@@ -119,27 +122,67 @@ class DiffusersEditor:
             on_step(step + 1, self._call["num_inference_steps"])
             return {}
 
-        arguments = dict(self._call)
+        size = self._size(source)
+        arguments = self._call | size
         if "callback_on_step_end" in self._accepted:
             arguments["callback_on_step_end"] = after_step
-        with self._passes.counted(), torch.inference_mode():
-            pixels = self._pipe(
-                image=source,
-                prompt=as_plain_text(instruction, getattr(self._pipe, "tokenizer", None)),
-                generator=torch.Generator("cpu").manual_seed(seed),
-                output_type="pt",
-                **arguments,
-            ).images[0]
+        counted = Counter(self._counted)
+        try:
+            with torch.inference_mode():
+                pixels = self._pipe(
+                    image=source,
+                    prompt=as_plain_text(instruction, getattr(self._pipe, "tokenizer", None)),
+                    generator=torch.Generator("cpu").manual_seed(seed),
+                    output_type="pt",
+                    **arguments,
+                ).images[0]
+        except BaseException:  # an edit that fails is not counted, and leaves nothing behind in the caches
+            self._counted.clear()
+            self._counted.update(counted)
+            with contextlib.suppress(Exception):  # the edit's own error is the one to be told
+                self._pipe.maybe_free_model_hooks()  # the pipeline does it itself when it comes to its end
+            raise
+        self._counted["edits"] += 1
         image = _to_image(pixels)
-        wanted = (self._width or image.width, self._height or image.height)
+        wanted = (size.get("width", image.width), size.get("height", image.height))
         if image.size != wanted:
             raise InvalidOutputError(f"the editor returned {image.size} pixels, asked for were {wanted}")
         return image
 
+    def _size(self, source: Image.Image) -> dict[str, int]:
+        """Height and width of the edited image in pixels; nothing where the pipeline is to choose."""
+        height, width = self._height, self._width
+        if height is None and width is None:
+            return {}
+        width = width or self._rounded(height * source.width / source.height)  # type: ignore[operator]
+        return {"height": height or self._rounded(width * source.height / source.width), "width": width}
+
+    def _rounded(self, pixels: float) -> int:
+        return max(1, round(pixels / self._multiple)) * self._multiple
+
+    def _count_passes(self, cached: bool) -> Counter[str]:
+        """Count the denoiser's passes, and those whose blocks a cache stood for: what edits cost in truth."""
+        counted: Counter[str] = Counter()
+        denoiser = find_denoiser(self._pipe)
+        first_hook = cache_hooks(denoiser)[0] if cached else None
+
+        def count(*_: Any) -> None:
+            counted["denoiser_passes"] += 1
+            if first_hook:
+                counted["cached_passes"] += not first_hook.state_manager.get_state().should_compute
+
+        if denoiser is not None:
+            denoiser.register_forward_hook(count)
+        return counted
+
     def describe(self) -> dict[str, Any]:
         """Class, the arguments of every call, what makes it faster, and what has been counted so far."""
         settings = self._acceleration.describe()
-        return {"class": type(self._pipe).__name__, "call": self._call, **settings, **self._passes.describe()}
+        edits = self._counted["edits"]
+        means = {
+            f"{name}_per_edit": round(n / edits, 2) for name, n in self._counted.items() if edits and name != "edits"
+        }
+        return {"class": type(self._pipe).__name__, "call": self._call, **settings, **means}
 
     @staticmethod
     def check_settings(kwargs: dict[str, Any]) -> None:
@@ -150,9 +193,9 @@ class DiffusersEditor:
         """
         names = {field.name for field in dataclasses.fields(Acceleration)}
         settings = {name: value for name, value in kwargs.items() if name in names}
-        Acceleration(**settings).check(bool(kwargs.get("allow_pickle")))
+        Acceleration(**settings).check()
 
-    def _check_call(self, given: dict[str, Any], height: int | None, width: int | None) -> None:
+    def _check_call(self, given: dict[str, Any]) -> None:
         reserved = [key for key in given if key in ("image", "prompt", "generator", "output_type")]
         settings = [key for key in given if key in inspect.signature(type(self).__init__).parameters]
         if settings:
@@ -166,7 +209,8 @@ class DiffusersEditor:
                 f"{type(self._pipe).__name__} would run with true_cfg_scale={scale}, which has no effect without a "
                 'negative prompt; set editor.negative_prompt to " ", or editor.true_cfg_scale to 1'
             )
-        unknown = [key for key in self._call if key not in self._accepted]
+        sized = ["height", "width"] if self._height or self._width else []
+        unknown = [key for key in [*self._call, *sized] if key not in self._accepted]
         if unknown:
             raise UserError(
                 f"editor: {type(self._pipe).__name__} takes no {unknown[0]!r}; remove it from editor or editor.call"
@@ -174,10 +218,10 @@ class DiffusersEditor:
         if self._call["num_inference_steps"] == 1 and self._pipe.scheduler.config.get("shift_terminal"):
             raise UserError("editor.num_inference_steps=1: this scheduler stretches its steps (shift_terminal), give 2")
         processor = getattr(self._pipe, "image_processor", None)
-        multiple = processor.config.vae_scale_factor if processor is not None else 1
-        for key, value in {"height": height, "width": width}.items():
-            if value is not None and value % multiple:
-                raise UserError(f"editor.{key}={value}: must be a multiple of {multiple} for this pipeline")
+        self._multiple = processor.config.vae_scale_factor if processor is not None else 1
+        for key, value in {"height": self._height, "width": self._width}.items():
+            if value is not None and (value <= 0 or value % self._multiple):
+                raise UserError(f"editor.{key}={value}: must be a multiple of {self._multiple} for this pipeline")
 
 
 def pass_mm_token_type_ids(text_encoder: "torch.nn.Module") -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from benchmark_file import make_picture
@@ -16,6 +17,7 @@ from running import run_phase, run_python
 from safetensors.torch import save_file
 
 from editbench.editors.acceleration import Acceleration
+from editbench.editors.apply_acceleration import apply
 from editbench.editors.diffusers_pipeline import DiffusersEditor
 from editbench.errors import UserError
 from editbench.run.folder import RunDir
@@ -31,7 +33,6 @@ QUICK = {"num_inference_steps": 2, "true_cfg_scale": 1.0, "negative_prompt": Non
 EDITS = [((320, 200), "turn the sky red"), ((90, 300), "make it night with snow on the table"), ((64, 64), "add a cat")]
 CACHES = {
     "first_block": {"threshold": 2.0},
-    "mag": {"mag_ratios": [1.0, 1.02, 0.98, 1.01], "retention_ratio": 0.4},
     "taylorseer": {"cache_interval": 3, "disable_cache_before_step": 2},
 }
 LORA_FILE = "lora.safetensors"
@@ -112,7 +113,6 @@ def test_weights_stay_in_the_file_that_all_processes_share(checkpoints: Path) ->
     [
         ("qwen_image_edit", "first_block"),
         ("qwen_image_edit_plus", "first_block"),
-        ("qwen_image_edit", "mag"),
         ("qwen_image_edit_plus", "taylorseer"),
     ],
 )
@@ -233,6 +233,20 @@ def test_a_lora_changes_the_picture_by_its_scale(checkpoints: Path, tmp_path: Pa
     assert len({plain, edit_with(1.0), edit_with(0.5)}) == 3
 
 
+def test_a_fused_lora_is_part_of_the_weights_in_memory_and_not_in_the_file(checkpoints: Path, tmp_path: Path) -> None:
+    write_lora(tmp_path / LORA_FILE)
+    (file,) = (checkpoints / "qwen_image_edit" / "transformer").glob("*.safetensors")
+    before = file.read_bytes()
+    lora = {"path": str(tmp_path), "weight_name": LORA_FILE, "scale": 0.5}
+    beside, fused = (load(checkpoints, lora=lora | {"fuse": fuse}, **QUICK) for fuse in (False, True))
+    assert [name for name, _ in beside._pipe.transformer.named_modules() if "lora" in name]
+    assert not [name for name, _ in fused._pipe.transformer.named_modules() if "lora" in name]
+    pixels = [np.frombuffer(edit(editor, 2), np.uint8).astype(int) for editor in (beside, fused)]
+    assert abs(pixels[0] - pixels[1]).max() <= 1  # added in another order
+    assert abs(pixels[0] - np.frombuffer(edit(load(checkpoints, **QUICK), 2), np.uint8)).max() > 1
+    assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("modules", "width", "said"),
     [
@@ -279,6 +293,38 @@ def test_a_pickled_lora_is_loaded_where_that_is_allowed(checkpoints: Path, tmp_p
 # Memory
 
 
+def test_weights_that_go_straight_to_their_device_make_the_same_picture(checkpoints: Path) -> None:
+    class Straight(DiffusersEditor):
+        def _load(self, pipeline: str, checkpoint: str, **arguments: Any) -> Any:
+            return super()._load(pipeline, checkpoint, device_map="cpu", **arguments)
+
+    straight = Straight("cpu", PIPELINES["qwen_image_edit"], str(checkpoints / "qwen_image_edit"), **GUIDED | QUICK)
+    assert straight._pipe.hf_device_map == "cpu"
+    assert edit(straight, 1) == edit(load(checkpoints, **QUICK), 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "straight"),
+    [
+        ({}, "cuda:3", True),
+        ({}, "cuda:0", False),  # not the current one, and diffusers knows no other
+        ({}, "cpu", False),
+        ({"lora": {"path": "a", "weight_name": "b"}, "compile": True}, "cuda:3", True),
+        ({"offload": "model"}, "cuda:3", False),
+        ({"quantization": "bitsandbytes_4bit"}, "cuda:3", False),
+    ],
+)
+def test_weights_go_straight_to_a_gpu_where_the_library_can(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], device: str, straight: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr("editbench.editors.acceleration._quantization", lambda kind, dtype: None)
+    monkeypatch.setattr("diffusers.PipelineQuantizationConfig", SimpleNamespace)
+    arguments = Acceleration(**settings).loading_arguments(device)
+    assert arguments.get("device_map") == ("cuda" if straight else None)
+    assert arguments["dtype"] == torch.bfloat16
+
+
 @pytest.fixture
 def loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
@@ -292,25 +338,37 @@ def loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ("settings", "said"),
     [
         ({"offload": "model"}, r"editor\.offload=model: keeps weights off a GPU, and this process works on cpu"),
-        ({"offload": "sequential"}, r"editor\.offload=sequential: "),
         ({"offload": "group"}, r"editor\.offload=group: "),
         ({"quantization": "bitsandbytes_4bit"}, r"editor\.quantization=bitsandbytes_4bit: needs (a GPU|the package)"),
-        ({"quantization": "torchao_int8"}, "needs the package torchao, which is not here; pip install torchao"),
-        ({"lora": {"path": "/", "weight_name": "a.safetensors"}}, "needs the package peft"),
-        ({"compile": True}, r"editor\.compile=true: needs a C\+\+ compiler"),
+        (
+            {"quantization": "torchao_int8_weight_only"},
+            "needs the package torchao, which is not here; pip install torchao",
+        ),
+        ({"quantization": "torchao_float8_dynamic", "dtype": "bfloat16"}, "needs the package torchao"),
     ],
 )
 def test_what_the_machine_lacks_is_an_error_before_anything_is_loaded(
     checkpoints: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], said: str
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UserError, match=said):
         load(checkpoints, **settings)
 
 
+@pytest.mark.parametrize(("device", "capability"), [("cpu", (9, 0)), ("cuda:0", (8, 6))])
+def test_float8_is_not_multiplied_where_the_device_cannot(
+    monkeypatch: pytest.MonkeyPatch, device: str, capability: tuple[int, int]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    with pytest.raises(UserError, match=rf"compute capability 8\.9 or higher, and {device} is none"):
+        Acceleration(quantization="torchao_float8_dynamic").check_machine(device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 9))
+    Acceleration(quantization="torchao_float8_dynamic").check_machine("cuda:0")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs the package torchao")
-@pytest.mark.parametrize("quantization", ["torchao_int8", "torchao_float8"])
+@pytest.mark.parametrize("quantization", ["torchao_int8_weight_only", "torchao_float8_weight_only"])
 def test_quantized_weights_give_another_picture_and_the_same_again(checkpoints: Path, quantization: str) -> None:
     editor = load(checkpoints, quantization=quantization, **QUICK)
     weight = editor._pipe.transformer.transformer_blocks[0].attn.to_q.weight
@@ -338,9 +396,9 @@ def test_what_a_pipeline_lacks_is_an_error(settings: dict[str, Any], said: str) 
 
     pipe = Pipeline(unet=torch.nn.Linear(1, 1))
     with pytest.raises(UserError, match=said):
-        Acceleration(**settings).apply(pipe, "cpu", torch.float32, 4, allow_pickle=False)
+        apply(Acceleration(**settings), pipe, "cpu")
     with pytest.raises(UserError, match="neither transformer nor unet"):
-        Acceleration(**settings).apply(Pipeline(), "cpu", torch.float32, 4, allow_pickle=False)
+        apply(Acceleration(**settings), Pipeline(), "cpu")
 
 
 # Whole phases

@@ -391,9 +391,25 @@ def test_a_picture_of_another_size_than_asked_for_is_refused(
     tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     editor = load_editor(tiny_checkpoints, "QwenImageEditPipeline", true_cfg_scale=1.0)
-    monkeypatch.setattr(editor, "_width", 144)
-    with pytest.raises(InvalidOutputError, match=r"returned \(128, 128\) pixels, asked for were \(144, 128\)"):
+    monkeypatch.setattr("editbench.editors.diffusers_pipeline._to_image", lambda _: make_picture(1, (144, 128)))
+    with pytest.raises(InvalidOutputError, match=r"returned \(144, 128\) pixels, asked for were \(128, 128\)"):
         editor.edit(make_picture(1), "make it night", 0, no_step)
+
+
+@pytest.mark.parametrize(
+    ("given", "source", "made"),
+    [
+        ({"height": 64, "width": None}, (96, 32), (192, 64)),
+        ({"height": None, "width": 64}, (90, 300), (64, 208)),  # 213.3
+        ({"height": None, "width": 32}, (300, 20), (32, 16)),  # 2.1, and 16 is the least
+        ({"height": 64, "width": 32}, (96, 32), (32, 64)),
+    ],
+)
+def test_of_a_size_given_by_half_the_other_follows_from_the_sources_shape(
+    tiny_checkpoints: Path, given: dict[str, Any], source: tuple[int, int], made: tuple[int, int]
+) -> None:
+    editor = load_editor(tiny_checkpoints, "QwenImageEditPipeline", true_cfg_scale=1.0, **given)
+    assert editor.edit(make_picture(1, source), "make it night", 0, no_step).size == made
 
 
 def test_guidance_is_on_with_a_negative_prompt(tiny_checkpoints: Path) -> None:

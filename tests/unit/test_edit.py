@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from benchmark_file import make_picture, write_benchmark
 from PIL import Image
 from running import run_python
@@ -115,6 +116,21 @@ def test_a_good_edit_is_recorded_with_its_sizes_and_no_error(run: Run) -> None:
     assert (edit.source_width, edit.source_height, edit.width, edit.height) == (40, 30, 64, 48)
     assert (edit.error_type, edit.error) == (None, None)
     assert edit.latency_s is not None
+
+
+def test_an_edit_that_had_no_room_is_tried_once_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied: list[bool] = []
+    monkeypatch.setattr("editbench.distributed.devices.empty_cache", lambda: emptied.append(True))
+    results = [torch.OutOfMemoryError("CUDA out of memory"), make_picture(1)]
+
+    class Editor(Returns):
+        def edit(self, *args: Any) -> Any:
+            self.result = results.pop(0)
+            return super().edit(*args)
+
+    edit, image = edit_with(run, Editor(None))
+    assert (edit.state, edit.error, len(emptied), results) == ("edited", None, 1, [])
+    assert image is not None
 
 
 @pytest.mark.parametrize(
