@@ -11,9 +11,6 @@ from rich.logging import RichHandler
 
 from editbench.text import hide, printable
 
-PLAIN_LINE_EVERY_S = 30.0
-MAX_ROWS = 40
-
 logger = logging.getLogger(__name__)
 _console = Console()
 

@@ -17,23 +17,24 @@ def compare_shapes(edits: Iterable[Edit]) -> dict[str, Any]:
         edits: Edits with an image.
 
     Returns:
-        `compared`: edits of which both sizes are on record; `changed`: those of another shape; `median_change` and
-        `largest_change` of these (0.25: one side is 25 % longer than it was to the other; None without any), and
+        `compared`: edits of which both sizes are on record; `changed`: those of another shape; of these (None without
+        any) `median_change` and `largest_change` (0.25: one side has become 25 % longer to the other), and
         `largest_change_of`, a sample id.
     """
-    changes = {
-        edit.sample_id: _change(edit.source_width / edit.source_height, edit.width / edit.height)
-        for edit in edits
-        if edit.source_width and edit.source_height and edit.width and edit.height
-    }
-    changed = {sample_id: change for sample_id, change in changes.items() if change > LIMIT}
-    largest = max(changed, key=lambda sample_id: changed[sample_id], default=None)
+    changes: list[tuple[float, str]] = []
+    for edit in edits:
+        if edit.source_width and edit.source_height and edit.width and edit.height:
+            ratio = edit.width * edit.source_height / (edit.height * edit.source_width)
+            changes.append((max(ratio, 1 / ratio) - 1, edit.sample_id))
+    changed = [change for change in changes if change[0] > LIMIT]
+    largest, sample_id = max(changed, default=(None, None))
+    median = statistics.median(change for change, _ in changed) if changed else None
     return {
         "compared": len(changes),
         "changed": len(changed),
-        "median_change": round(statistics.median(changed.values()), 4) if changed else None,
-        "largest_change": round(changed[largest], 4) if largest is not None else None,
-        "largest_change_of": largest,
+        "median_change": median and round(median, 4),
+        "largest_change": largest and round(largest, 4),
+        "largest_change_of": sample_id,
     }
 
 
@@ -46,7 +47,3 @@ def shape_note(shape: dict[str, Any]) -> list[str]:
         f"shape: {shape['changed']} of {shape['compared']} edits have another aspect ratio than their source, by "
         f"{median} in the median, {largest} at most ({shape['largest_change_of']})"
     ]
-
-
-def _change(before: float, after: float) -> float:
-    return max(before / after, after / before) - 1
