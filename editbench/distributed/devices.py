@@ -7,7 +7,6 @@ prints how many processes ./launch.sh is to start on this node.
 
 import contextlib
 import logging
-import math
 import os
 import resource
 import shutil
@@ -24,9 +23,6 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 GIB = 2**30
-
-WEIGHTS_FACTOR = 1.05
-"""Memory of loaded weights per byte of checkpoint, buffers included."""
 
 RESERVE_BYTES = 3 * GIB
 """Per device: CUDA context, activations and the KV cache of a batch."""
@@ -171,53 +167,6 @@ def edit_device(local_rank: int, local_world_size: int, names: list[str]) -> str
     return names[local_rank]
 
 
-def place_replicas(
-    checkpoint_bytes: int, devices: list[Device], processes: int, devices_per_replica: int | str
-) -> list[list[str]]:
-    """Share a node's devices among its processes for phase 2.
-
-    Every process gets an equal run of devices. Where the model fits one device, each process uses the first of
-    its run; where not, neighbouring runs are joined until a replica fits, its first process holds it and the
-    others stay idle. Without GPUs every process holds a replica on the CPU.
-
-    Args:
-        checkpoint_bytes: Size of the weights; 0 for a judge without a checkpoint.
-        devices: The node's usable devices; the smallest free memory counts for all.
-        processes: Processes on this node.
-        devices_per_replica: Devices one replica is spread over, or `auto`: as few as it fits on.
-
-    Returns:
-        For each local rank the devices of its replica; an empty list for an idle process.
-
-    Raises:
-        UserError: the model does not fit, or `devices_per_replica` exceeds the devices.
-    """
-    if not devices:
-        return [["cpu"] for _ in range(processes)]
-    needed = _devices_needed(checkpoint_bytes, devices, devices_per_replica)
-    replicas = min(processes, len(devices) // needed)
-    owners = {math.ceil(i * processes / replicas): i for i in range(replicas)}
-    placement: list[list[str]] = []
-    for local_rank in range(processes):
-        if local_rank not in owners:
-            placement.append([])
-            continue
-        first = owners[local_rank] * len(devices) // replicas
-        placement.append([device.name for device in devices[first : first + needed]])
-    return placement
-
-
-def auto_batch_size(total_bytes: int | None) -> int:
-    """Samples per batch by the memory of one GPU: 2 below 24 GB, 4 to 48, 8 to 80, 16 above; 4 on a CPU.
-
-    A card sold as 24 GB shows a little less, so its memory is rounded up to whole GiB.
-    """
-    if total_bytes is None:
-        return 4
-    gib = math.ceil(total_bytes / GIB)
-    return 2 if gib < 24 else 4 if gib <= 48 else 8 if gib <= 80 else 16
-
-
 def empty_cache() -> None:
     """Give unused memory of torch's CUDA allocator back, so that a smaller batch may fit."""
     import torch
@@ -277,22 +226,6 @@ def is_lost(error: Exception) -> bool:
     except RuntimeError:
         return True
     return False
-
-
-def _devices_needed(checkpoint_bytes: int, devices: list[Device], wanted: int | str) -> int:
-    if isinstance(wanted, int) and wanted > len(devices):
-        raise UserError(f"judge.devices_per_replica={wanted}, but this node has {len(devices)} GPUs to use")
-    free = min(device.free_bytes for device in devices)
-    usable = free - RESERVE_BYTES
-    least = max(1, math.ceil(checkpoint_bytes * WEIGHTS_FACTOR / usable)) if usable > 0 else len(devices) + 1
-    allowed = wanted if isinstance(wanted, int) else len(devices)
-    if least > allowed:
-        on = f"judge.devices_per_replica={wanted}" if isinstance(wanted, int) else f"the {len(devices)} GPUs to use"
-        raise UserError(
-            f"the judge's checkpoint of {checkpoint_bytes / GIB:.0f} GiB does not fit {on} with {free / GIB:.0f} GiB "
-            "free each; use more or larger GPUs, or a smaller judge"
-        )
-    return wanted if isinstance(wanted, int) else least
 
 
 if __name__ == "__main__":

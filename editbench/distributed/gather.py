@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from editbench.distributed.group import Group
+from editbench.distributed.group import STORE_LOST, Group
 from editbench.errors import EXIT_PEER_LOST, PeerLostError, UserError
 
 _GRACE_S = 2.0
@@ -115,6 +115,8 @@ class Gather:
     def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except dist.DistNetworkError:
+            self._fail(PeerLostError(STORE_LOST))
         except BaseException as error:
             self._fail(error)
 

@@ -25,6 +25,8 @@ _PEER_LOST = re.compile("gloo.*(Connection (closed by|reset by) peer|Broken pipe
 
 _SECONDS_TO_SAY_PREEMPTED = 5
 
+STORE_LOST = "the job's store is gone: torchrun, or the node that it ran on, has ended"
+
 _LAST_ROUNDS = 3
 
 
@@ -203,6 +205,8 @@ def process_group(ranks: Ranks, settings: DistributedConfig) -> Iterator[Group]:
         if dist.is_initialized():
             group.meet(after="the phase")  # torchrun ends all when one exits with a code: not before rank 0 is done
             dist.destroy_process_group()
+    except dist.DistNetworkError as error:
+        raise PeerLostError(STORE_LOST) from error
     except RuntimeError as error:  # after an error the connections are closed by the end of the process alone
         if not _PEER_LOST.search(str(error)):
             raise
