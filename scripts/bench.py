@@ -1,12 +1,14 @@
 """Measures how fast editbench is, side by side with what it could be and with other designs.
 
     python scripts/bench.py [edit|score|load|scale|all]
-    python scripts/bench.py gpu editor=qwen_image_edit_2511
+    python scripts/bench.py gpu [--only judge_8b]
 
 Prints one table and writes the same as JSON. Both sides of a comparison run in the same call, in turn, several
 times; a value is the median, with the least and the greatest behind it. A figure that is not reached stays in the
 table. All but `gpu` needs no GPU: editors of known duration and tiny models stand in for the large ones, so the
-table tells what editbench adds to their time, not what they take.
+table tells what editbench adds to their time, not what they take. `gpu` builds models of the full size with random
+weights, or loads the editor that Hydra overrides name (`editor=qwen_image_edit_2511`), and sets their times beside the
+floor that this card allows.
 """
 
 import argparse
@@ -44,7 +46,7 @@ MOST_OTHER_WORK = 0.1  # cores
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write; returns the exit code."""
     options = _parser().parse_args(arguments)
-    if options.part == "gpu" and (sentence := gpu.missing()):
+    if options.part == "gpu" and (sentence := gpu.missing(options.quick)):
         print(sentence, file=sys.stderr)
         return EXIT_NO_GPU
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="editbench-bench-") as folder:
         settings = Settings(Path(folder), options.repeats, options.quick, tuple(options.overrides))
         for name in names:
-            for figure in {**PARTS, "gpu": gpu.FIGURES}[name]:
+            for figure in {**PARTS, "gpu": gpu.figures(options.overrides)}[name]:
                 if options.only and options.only not in figure.__name__:
                     continue
                 print(f"{time.monotonic() - began:5.0f} s  {name}: {figure.__doc__}", file=sys.stderr, flush=True)
