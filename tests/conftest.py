@@ -3,6 +3,7 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers or diffusers are imported: they read it once
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run in as many processes as there are cores
 
 import fcntl
 import importlib.util
