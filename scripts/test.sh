@@ -6,4 +6,5 @@ set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/set_up.sh"
 set_up dev
 cd "$CHECKOUT"
-exec "$PYTHON" -m pytest -m "not slow" "$@"
+# two processes at a time, each with whole files, in which tests share what they have set up
+exec "$PYTHON" -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -3,7 +3,9 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers or diffusers are imported: they read it once
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run in as many processes as there are cores
 
+import fcntl
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -27,5 +29,8 @@ def tiny_checkpoints_script() -> ModuleType:
 def tiny_checkpoints(tiny_checkpoints_script: ModuleType) -> Path:
     """Returns the folder of tiny checkpoints with random weights, built first where something is missing."""
     root = CHECKOUT / "checkpoints" / "tiny"
-    tiny_checkpoints_script.main([str(root)])
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as lock:  # several processes of pytest use them
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tiny_checkpoints_script.main([str(root)])
     return root

@@ -1,13 +1,17 @@
 """Starts the commands as a user does, each in a process of its own with a limit of time."""
 
 import contextlib
+import functools
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,29 +40,64 @@ class Outcome:
         return re.findall(r"^error: .*", self.output, re.M)
 
 
-def run_python(arguments: list[str], folder: Path, timeout_s: float = TIMEOUT_S, **environment: str) -> Outcome:
-    """Run Python with these arguments in a folder; a command that hangs is ended with all its children."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=_environment(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # torchrun passes it on to its workers
+def run_python(
+    arguments: list[str], folder: Path, timeout_s: float = TIMEOUT_S, real: bool = False, **environment: str
+) -> Outcome:
+    """Run Python with these arguments in a folder; a command that hangs is ended with all its children.
+
+    It is a fork of a process that has imported everything (see warm_starts.py), unless it has to be a real start; `-c`
+    and another PYTHONPATH always are.
+    """
+    with tempfile.NamedTemporaryFile(prefix="output-") as output:
+        start = _start if real or arguments[0] == "-c" or "PYTHONPATH" in environment else _fork
+        pid, ended = start(arguments, folder, _environment(environment), output.name)
         try:
-            output, _ = process.communicate(timeout=40)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            output, _ = process.communicate()
-        outcome = Outcome(process.returncode, output)
-        raise AssertionError(f"no end after {timeout_s} s: {arguments}\n{outcome.tail}") from None
-    return Outcome(process.returncode, output)
+            code, hangs = ended.result(timeout_s), False
+        except TimeoutError:
+            hangs = True
+            os.kill(pid, signal.SIGTERM)  # torchrun passes it on to its workers
+            try:
+                code = ended.result(40)
+            except TimeoutError:
+                os.killpg(pid, signal.SIGKILL)
+                code = ended.result()
+        outcome = Outcome(code, Path(output.name).read_text(encoding="utf-8", errors="replace"))
+    assert not hangs, f"no end after {timeout_s} s: {arguments}\n{outcome.tail}"
+    return outcome
+
+
+def _start(arguments: list[str], folder: Path, environment: dict[str, str], output: str) -> tuple[int, Future[int]]:
+    """Start Python; returns its process id, and the exit code to come."""
+    with Path(output).open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return process.pid, _waiting.submit(process.wait)
+
+
+def _fork(arguments: list[str], folder: Path, environment: dict[str, str], output: str) -> tuple[int, Future[int]]:
+    """The same as a fork of the warm process."""
+    request = {"arguments": arguments, "folder": str(folder), "environment": environment, "output": output}
+    warm = _warm()
+    print(json.dumps(request), file=warm.stdin, flush=True)
+    return int(warm.stdout.readline()), _waiting.submit(lambda: int(warm.stdout.readline()))
+
+
+_waiting = ThreadPoolExecutor()
+
+
+@functools.cache
+def _warm() -> subprocess.Popen[str]:
+    """The warm process, started once; it ends with this one."""
+    command = [sys.executable, str(Path(__file__).with_name("warm_starts.py"))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=_environment({}), start_new_session=True, **pipes)
 
 
 def torchrun(world_size: int, arguments: list[str], folder: Path, timeout_s: float = TIMEOUT_S) -> Outcome:

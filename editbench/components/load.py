@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import time
 import typing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_class
 
@@ -12,8 +12,10 @@ from editbench import logs
 from editbench.components import checkpoint as checkpoints
 from editbench.components.checkpoint import Checkpoint
 from editbench.config.schema import ComponentConfig
-from editbench.datasets.base import Dataset
 from editbench.errors import UserError
+
+if TYPE_CHECKING:
+    from editbench.datasets.base import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ def component_class(component: ComponentConfig, group: str) -> type[Any]:
         ) from error
 
 
-def open_dataset(component: ComponentConfig) -> Dataset:
+def open_dataset(component: ComponentConfig) -> "Dataset":
     """Construct a dataset."""
     dataset: Dataset = component_class(component, "dataset")(**component.kwargs)
     return dataset

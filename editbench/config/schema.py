@@ -37,6 +37,9 @@ Labels = Annotated[
     ),
 ]
 
+ANSWER_START = "Score: "
+"""What the judge's answer begins with in mode `expected`; the label comes next. Part of a judgment's unit."""
+
 
 @dataclass
 class EditConfig:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from editbench import images
-from editbench.config.schema import Config, JudgeConfig
+from editbench.config.schema import ANSWER_START, Config, JudgeConfig
 from editbench.datasets.base import Dataset, read_source
 from editbench.distributed import devices
 from editbench.judges.base import Judge, Request
 from editbench.judges.labels import read_labels
-from editbench.judges.prompts import ANSWER_START, RETRY_PROMPT, prompts
+from editbench.judges.prompts import RETRY_PROMPT, prompts
 from editbench.judges.reply import parse_score
 from editbench.run.folder import RunDir
 from editbench.run.records import JudgeTask, Judgment

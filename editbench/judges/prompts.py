@@ -11,9 +11,6 @@ RETRY_PROMPT = (
 )
 """What the judge is told when its reply holds no score."""
 
-ANSWER_START = "Score: "
-"""What the judge's answer begins with in mode `expected`; the label comes next."""
-
 
 def prompts(rubric: RubricConfig, sample: Sample, with_source: bool) -> tuple[str, str]:
     """Fill in the prompts of a sample.

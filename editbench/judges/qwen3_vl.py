@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from editbench.config.schema import ANSWER_START
 from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
 from editbench.judges.base import CUT_OFF, Request
-from editbench.judges.prompts import ANSWER_START
 from editbench.text import as_plain_text
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from editbench.components.checkpoint import Checkpoint
-from editbench.config.schema import ComponentConfig, JudgeConfig
+from editbench.config.schema import ANSWER_START, ComponentConfig, JudgeConfig
 from editbench.errors import UserError
-from editbench.judges.prompts import ANSWER_START
 from editbench.run.records import Sample
 from editbench.text import redact
 

@@ -436,7 +436,7 @@ def test_a_restart_across_hosts_goes_on_where_the_dead_worker_left_off(folder: P
     def host(number: int) -> Outcome:
         conf = f"--rdzv-conf=is_host={number == 0},join_timeout=60,read_timeout=60"
         command = ["-m", "torch.distributed.run", conf, *arguments]
-        return run_python(command, folder, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+        return run_python(command, folder, real=True, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
 
     with ThreadPoolExecutor(2) as hosts:
         outcomes = list(hosts.map(host, range(2)))

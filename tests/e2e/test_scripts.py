@@ -297,10 +297,13 @@ def test_checkpoints_and_demo_are_made_again_when_they_are_missing_or_outdated(c
     assert copy.run("scripts/set_up.sh").stderr == ""
 
 
+PYTEST = ["-m", "pytest", "-m", "not slow", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+
+
 def test_the_test_command_leaves_slow_tests_out_and_passes_arguments_on(copy: Copy) -> None:
     result = copy.run("scripts/test.sh", "tests/unit", "-k", "a or b", FAIL="pytest:5")
     assert result.returncode == 5
-    assert copy.commands() == [["-m", "pytest", "-m", "not slow", "tests/unit", "-k", "a or b"]]
+    assert copy.commands() == [[*PYTEST, "tests/unit", "-k", "a or b"]]
     assert Path(f"{copy.env['RECORD']}.last").read_text().splitlines()[0] == str(copy.root)
 
 
@@ -310,7 +313,7 @@ def test_ci_checks_lint_format_types_and_tests(copy: Copy) -> None:
         ["-m", "ruff", "check", "."],
         ["-m", "ruff", "format", "--check", "."],
         ["-m", "mypy"],
-        ["-m", "pytest", "-m", "not slow"],
+        PYTEST,
     ]
     assert copy.run(".ci/run", FAIL="mypy:1").returncode == 1
 
