@@ -24,9 +24,9 @@ Every pattern is anchored, bounded or possessive: time grows linearly with the r
 import re
 import unicodedata
 
+from editbench.config.schema import ANSWER_START
 from editbench.judges import score_names as names
 from editbench.judges.base import CUT_OFF
-from editbench.judges.prompts import ANSWER_START
 from editbench.judges.reply_json import BLANK, take_json
 from editbench.judges.score_values import first_value, only_value
 
