@@ -10,7 +10,6 @@ what is still missing. It edits nothing.
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
 
 from editbench import cli
 from editbench.components.load import open_dataset
@@ -65,16 +64,9 @@ def score_all(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> None
     if judge and config.judge.mode == "expected":
         judge.check_labels(list(config.judge.labels))
     with job.results(lambda: JudgmentSink(job.folder, config.judge.name, todo.kept, job.session)) as results:
-        drawn = _drawn(job, batches if judge else [])
-        for judgments in BatchJudge(judge, dataset, config, job.folder).run(drawn, job.stopping):
+        draws = job.draws("batches", batches if judge else [])
+        for judgments in BatchJudge(judge, dataset, config, job.folder).run(draws, job.stopping):
             results.put(functools.partial(list, judgments))
-
-
-def _drawn(job: Job, batches: Sequence[list[JudgeTask]]) -> Iterator[list[JudgeTask] | None]:
-    for batch, following in job.draws("batches", batches):
-        yield batch
-        if following is None:
-            yield None
 
 
 if __name__ == "__main__":

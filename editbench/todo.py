@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 from editbench.components.checkpoint import Checkpoint
 from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
-from editbench.judges.prompts import RETRY_PROMPT, prompts
+from editbench.judges.prompts import prompts
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import (
     component_identity,
@@ -98,9 +98,6 @@ def find_judge_tasks(
         UserError: there are judgments made with other settings, and `on_change` is `stop`.
     """
     judge = component_identity(config.judge, checkpoint) | {"cpu_threads": config.distributed.cpu_threads}
-    retries = config.judge.mode == "generate"
-    if retries:
-        judge["max_retries"] = config.judge.max_retries
     with_source = config.judge.compare_with_original
     edits, judgments = run_dir.read_edits(), run_dir.read_judgments(config.judge.name)
     tasks: list[JudgeTask] = []
@@ -122,7 +119,8 @@ def find_judge_tasks(
         if judgment is not None and (judgment.image_sha256 != edit.sha256 or judgment.state == "edited"):
             judgment = None  # it is of an earlier edit, or was withdrawn
         shown = [*([sample.source_sha256] if with_source else []), edit.sha256 or ""]
-        words = [*prompts(config.rubrics[sample.category], sample, with_source), *([RETRY_PROMPT] if retries else [])]
+        rubric = config.rubrics[sample.category]
+        words = [*prompts(rubric, sample, with_source), *([rubric.title] if config.judge.mode == "generate" else [])]
         unit = judgment_unit(shown, words, judge)
         differs = judgment is not None and judgment.unit != unit and _comparable(config.judge, checkpoint)
         changed += differs

@@ -15,10 +15,10 @@ from editbench import cli, logs
 from editbench.components.checkpoint import Checkpoint
 from editbench.components.load import find_checkpoint
 from editbench.config import load as configuration
-from editbench.config.schema import ComponentConfig, Config, JudgeConfig
+from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
 from editbench.judges.labels import read_labels
-from editbench.judges.reply import parse_score
+from editbench.judges.reply import read_score
 from editbench.run.folder import Plan, RunDir
 from editbench.run.lines import is_temporary, read_lines
 from editbench.run.records import Edit, Judgment
@@ -147,17 +147,18 @@ def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config | None, fi
         if judgment is not None and judgment.image_sha256 == task.edit.sha256:
             findings["stale"].append(f"judgment of {task.sample.sample_id!r} by {name}")
     for sample_id, judgment in judgments.items():
-        again = _score_again(judgment, wanted.judge)
+        again = _score_again(judgment, wanted)
         if judgment.state in ("scored", "unparsed") and judgment.score != again:
             findings["damaged"].append(
                 f"judgment of {sample_id!r} by {name}: its score is {judgment.score}, its answer gives {again}"
             )
 
 
-def _score_again(judgment: Judgment, judge: JudgeConfig) -> float | None:
+def _score_again(judgment: Judgment, wanted: Config) -> float | None:
     """Read the score once more from the reply, or the label probabilities, on record."""
+    judge = wanted.judge
     if judgment.label_probabilities is None:
-        return parse_score(judgment.reply or "")
+        return read_score(judgment.reply or "", judgment.completion, wanted.rubrics[judgment.category].title)
     try:
         return read_labels(list(judgment.label_probabilities.values()), judge.labels, judge.min_label_mass).score
     except ValueError:

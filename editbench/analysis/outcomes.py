@@ -13,22 +13,33 @@ WITH_IMAGE: tuple[State, ...] = ("edited", "scored", "unparsed", "judge_failed")
 
 
 def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dict[str, Any]:
-    """What became of one sample: its state, its score if it has one, and what went wrong if something did."""
+    """What became of one sample: its state, its score and how that was had, and what went wrong if something did."""
     state: State = "pending"
     failure: Edit | Judgment | None = None
-    score = None
+    score = answered = None
     if edit is not None and edit.input == sample_input(sample):
         state, failure = edit.state, edit
         if edit.state == "edited" and judgment is not None and judgment.image_sha256 == edit.sha256:
             state, failure, score = judgment.state, judgment, judgment.score
+            answered = _answered(judgment)
     return {
         "sample_id": sample.sample_id,
         "category": sample.category,
         "state": state,
         "score": score,
+        "answered": answered,
         "error_type": failure.error_type if failure else None,
         "error": failure.error if failure else None,
     }
+
+
+def _answered(judgment: Judgment) -> str | None:
+    """How a judgment's score was had: read from a `free` reply, `prefilled`, or from `probabilities` of labels."""
+    if judgment.score is None:
+        return None
+    if judgment.label_probabilities is not None:
+        return "probabilities"
+    return "free" if judgment.completion is None else "prefilled"
 
 
 def count_states(outcomes: Iterable[dict[str, Any]]) -> dict[str, int]:
@@ -47,7 +58,9 @@ def count_states(outcomes: Iterable[dict[str, Any]]) -> dict[str, int]:
 def summarize_outcomes(outcomes: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Statistics of the scores there are, and `counts` of the samples they rest on."""
     outcomes = list(outcomes)
-    return {**summarize([o["score"] for o in outcomes if o["score"] is not None]), "counts": count_states(outcomes)}
+    scored = [o for o in outcomes if o["score"] is not None]
+    answered = dict(sorted(Counter(o["answered"] for o in scored).items()))
+    return {**summarize([o["score"] for o in scored]), "counts": count_states(outcomes), "answered": answered}
 
 
 def count_causes(outcomes: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:

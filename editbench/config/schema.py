@@ -38,7 +38,7 @@ Labels = Annotated[
 ]
 
 ANSWER_START = "Score: "
-"""What the judge's answer begins with in mode `expected`; the label comes next. Part of a judgment's unit."""
+"""What stands before the label in mode `expected`, and behind a reply without a score. Part of a judgment's unit."""
 
 
 @dataclass
@@ -128,8 +128,8 @@ class JudgeConfig(ComponentConfig):
     """Of mode `expected`: with less than this probability on all labels together there is no score; 0 to 1."""
     batch_size: AutoOrCount = "auto"
     """Samples per batch; auto: by the GPU's memory."""
-    max_retries: CountOrZero = 1
-    """How often a reply that holds no score is asked again."""
+    complete_replies: bool = True
+    """Of mode `generate`: whether a reply that holds no score is completed by the judge itself, behind `Score: `."""
     compare_with_original: bool = False
     """Whether the judge sees the source image before the edited one."""
     devices_per_replica: AutoOrCount = "auto"

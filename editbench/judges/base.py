@@ -5,14 +5,14 @@ A new judge is a class with this shape, named by `_target_` in a YAML under `con
 beside the loop's, and loads the model. Heavy imports belong into the constructor. An argument named `checkpoint`
 (with `revision`) is resolved to a local folder first and counts by its content.
 
-A batch is judged in two steps: `prepare` does all that needs no device, and runs in a background thread while the
-batch before it is on the device; then `reply` (mode `generate`) or `label_probabilities` (mode `expected`) is given
+A batch is judged in two steps: `prepare` does all that needs no device, and runs in background threads while the
+batches before it are on the device; then `reply` (mode `generate`) or `label_probabilities` (mode `expected`) is given
 what `prepare` returned. Scores are read by `reply.py` and `labels.py`, never by the judge.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from PIL import Image
 
@@ -29,17 +29,17 @@ class Request:
         system: The rubric's system prompt.
         user: The rubric's user template, filled in.
         images: Mode RGB: the edited image, or the source and the edited image.
-        followups: For a reply that held no score: (that reply, what is said to it), oldest first.
-        answer_start: What the judge's answer begins with already, the same for all of a batch; in mode `expected`
-            the label comes right behind it.
+        answer_start: What the judge's own turn begins with already; empty where it is to begin it.
+        wanted: What is to come next, the same for all of a batch: a whole `reply`, the `number` that a reply without a
+            score lacks (a few tokens), or one `label` (mode `expected`).
     """
 
     index: int
     system: str
     user: str
     images: tuple[Image.Image, ...]
-    followups: tuple[tuple[str, str], ...] = ()
     answer_start: str = ""
+    wanted: Literal["reply", "number", "label"] = "reply"
 
 
 class Judge(Protocol):
@@ -48,7 +48,8 @@ class Judge(Protocol):
     def prepare(self, requests: Sequence[Request]) -> Any:
         """Make of a batch what `reply` or `label_probabilities` takes: text, images and tensors, on the CPU.
 
-        Called in one background thread, at most once at a time, while another batch is being answered.
+        Called from several threads at once, for different batches, while another batch is being answered; what it
+        returns depends on the requests alone.
 
         Raises:
             Exception: the batch as a whole failed (a bad image); it is halved and tried again.
@@ -57,6 +58,9 @@ class Judge(Protocol):
 
     def reply(self, prepared: Any) -> list[str]:
         """Mode `generate`: give one reply per request, in order; none may depend on the others.
+
+        A reply is what comes behind `answer_start`. One that ran into a limit ends with `CUT_OFF`; one of which the
+        prompt opened a block of thinking begins with that opening mark.
 
         Raises:
             Exception: the batch as a whole failed (out of memory); it is halved, prepared and tried again.

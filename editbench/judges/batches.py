@@ -1,6 +1,6 @@
-"""Judges batches of samples: builds the requests, asks, reads the scores, asks again.
+"""Judges batches of samples: builds the requests, asks, reads the scores, and has replies without one completed.
 
-While a batch is on the device, the next one is read, decoded and prepared in a background thread. A batch that fails
+While a batch is on the device, those behind it are read, decoded and prepared in background threads. A batch that fails
 is halved until what fails stands alone; that sample is put on record as failed. No failure and no answer is ever turned
 into a score here: scores come from `judges/reply.py` and `judges/labels.py` alone.
 """
@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,11 @@ from editbench import images
 from editbench.config.schema import ANSWER_START, Config, JudgeConfig
 from editbench.datasets.base import Dataset, read_source
 from editbench.distributed import devices
+from editbench.judges.ahead import preparation_workers, work_ahead
 from editbench.judges.base import Judge, Request
 from editbench.judges.labels import read_labels
-from editbench.judges.prompts import RETRY_PROMPT, prompts
-from editbench.judges.reply import parse_score
+from editbench.judges.prompts import prompts
+from editbench.judges.reply import continuation, read_score
 from editbench.run.folder import RunDir
 from editbench.run.records import JudgeTask, Judgment
 from editbench.run.shards import read_image
@@ -35,14 +36,14 @@ class Batch:
 
     Attributes:
         judgments: One per task, in order, filled in as things become known.
-        waiting: Those that have no answer yet, each with its request.
-        prepared: At most one item: what the judge made of these requests, or the exception that it raised.
+        requests: What is asked, by position in `judgments`; none for a sample that has failed already.
+        prepared: What the judge made of the requests; None where that failed.
         seconds: Time spent on it so far.
     """
 
     judgments: list[Judgment]
-    waiting: list[tuple[Judgment, Request]]
-    prepared: list[Any]
+    requests: dict[int, Request]
+    prepared: Any = None
     seconds: float = 0.0
 
 
@@ -61,76 +62,75 @@ class BatchJudge:
         self._expects = config.judge.mode == "expected"
 
     def run(
-        self, batches: Iterable[Sequence[JudgeTask] | None], stop: Callable[[], bool] = lambda: False
+        self,
+        draws: Iterable[tuple[Sequence[JudgeTask], Sequence[JudgeTask] | None]],
+        stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[list[Judgment]]:
-        """Judge batches in order; while one is on the device, the next is prepared.
+        """Judge batches in order; while one is on the device, those behind it are prepared.
 
         Args:
-            batches: Taken one by one in this thread, never more than one ahead of the batch that is judged; None is
-                no batch, and keeps the one behind it from being taken ahead.
+            draws: Batches as `Job.draws` gives them, each with the one that follows it, or None if none may be taken
+                before it is judged.
             stop: Once it gives true, no batch is taken or begun any more.
 
         Yields:
             For each batch one judgment per task, in order.
         """
-        source = iter(batches)
-        with ThreadPoolExecutor(1, "prepare") as pool:  # one thread: a judge's `prepare` never runs twice at a time
+        workers = preparation_workers()
+        with ThreadPoolExecutor(workers, "prepare") as pool:
+            for batch in work_ahead(lambda tasks: pool.submit(self.prepare, tasks), draws, workers, stop):
+                yield self.judge(batch)
 
-            def take() -> Future[Batch] | None:
-                for tasks in () if stop() else source:
-                    return pool.submit(self._prepare, tasks or ())
-                return None
-
-            ahead = take()
-            while ahead is not None:
-                batch = ahead.result()
-                if stop():
-                    return
-                ahead = take()
-                if batch.judgments:
-                    yield self._judge_batch(batch, pool)
-
-    def _prepare(self, tasks: Sequence[JudgeTask]) -> Batch:
-        """Do for a batch all that needs no device."""
+    def prepare(self, tasks: Sequence[JudgeTask]) -> Batch:
+        """Do for a batch all that needs no device; called from several threads at once."""
         started = time.monotonic()
-        judgments = [
-            Judgment(task.sample.sample_id, task.sample.category, "unparsed", task.unit, task.edit.sha256 or "")
-            for task in tasks
-        ]
-        batch = Batch(judgments, [], [])
-        for task, judgment in zip(tasks, judgments, strict=True):
+        batch = Batch([], {})
+        for position, task in enumerate(tasks):
+            sample, sha256 = task.sample, task.edit.sha256 or ""
+            batch.judgments.append(Judgment(sample.sample_id, sample.category, "unparsed", task.unit, sha256))
             try:
-                batch.waiting.append((judgment, self._request(task)))
+                batch.requests[position] = self.request(task)
             except Exception as error:
-                _fail(judgment, error)
-        if batch.waiting:
+                _fail(batch.judgments[-1], error)
+        if batch.requests:
             try:
-                batch.prepared = [self._judge.prepare([request for _, request in batch.waiting])]
-            except Exception as error:
-                batch.prepared = [error]
+                batch.prepared = self._judge.prepare(list(batch.requests.values()))
+            except Exception:
+                logger.debug("a batch could not be prepared and is tried again", exc_info=True)
         batch.seconds = time.monotonic() - started
         return batch
 
-    def _judge_batch(self, batch: Batch, pool: ThreadPoolExecutor) -> list[Judgment]:
-        """Ask, and ask again for replies without a score; what was prepared serves the first request."""
-
-        def prepare(requests: Sequence[Request]) -> Any:
-            if not batch.prepared:
-                return pool.submit(self._judge.prepare, requests).result()
-            prepared = batch.prepared.pop()
-            if isinstance(prepared, Exception):
-                raise prepared
-            return prepared
-
+    def judge(self, batch: Batch) -> list[Judgment]:
+        """Ask, and let the judge complete what holds no score."""
         started = time.monotonic()
-        for _ in range(1 if self._expects else 1 + self._config.judge.max_retries):
-            requests = [request for _, request in batch.waiting]
-            answers = ask(requests, prepare, self._answer) if requests else []
-            batch.waiting = self._read(batch.waiting, answers)
+        self._ask(batch)
+        if self._config.judge.complete_replies and not self._expects:
+            unread = [i for i in batch.requests if batch.judgments[i].state == "unparsed"]
+            begun = {i: continuation(batch.judgments[i].reply or "") for i in unread}
+            batch.requests = {
+                i: dataclasses.replace(batch.requests[i], answer_start=begun[i], wanted="number") for i in unread
+            }
+            batch.prepared = None
+            self._ask(batch)
         batch.seconds += time.monotonic() - started
         for judgment in batch.judgments:
             judgment.latency_s = round(batch.seconds / len(batch.judgments), 4)
         return batch.judgments
+
+    def _ask(self, batch: Batch) -> None:
+        """Put the answers to a batch's requests, and the scores that they hold, into its judgments."""
+        answers = ask(list(batch.requests.values()), self._judge.prepare, self._answer, batch.prepared)
+        for position, answer in zip(batch.requests, answers, strict=True):
+            judgment = batch.judgments[position]
+            try:
+                if isinstance(answer, Exception):
+                    raise answer
+                if self._expects:
+                    _read_probabilities(judgment, answer, self._config.judge)
+                else:
+                    _read_reply(judgment, answer, self._config.rubrics[judgment.category].title)
+            except Exception as error:
+                _fail(judgment, error)
 
     def _answer(self, prepared: Any) -> list[Any]:
         if self._expects:
@@ -140,31 +140,8 @@ class BatchJudge:
             raise TypeError(f"the judge gave {[type(reply).__name__ for reply in replies]}, replies must be str")
         return replies
 
-    def _read(self, waiting: list[tuple[Judgment, Request]], answers: list[Any]) -> list[tuple[Judgment, Request]]:
-        """Read the scores; returns those whose reply holds none, with the next request."""
-        unparsed = []
-        for (judgment, request), answer in zip(waiting, answers, strict=True):
-            try:
-                if isinstance(answer, Exception):
-                    raise answer
-                if self._expects:
-                    _read_probabilities(judgment, answer, self._config.judge)
-                    continue
-            except Exception as error:
-                _fail(judgment, error)
-                continue
-            if judgment.reply is not None:
-                judgment.earlier_replies.append(judgment.reply)
-                judgment.retries += 1
-            judgment.reply, judgment.score = answer, parse_score(answer)
-            if judgment.score is None:
-                followups = (*request.followups, (answer, RETRY_PROMPT))
-                unparsed.append((judgment, dataclasses.replace(request, followups=followups)))
-            else:
-                judgment.state = "scored"
-        return unparsed
-
-    def _request(self, task: JudgeTask) -> Request:
+    def request(self, task: JudgeTask) -> Request:
+        """What the judge is asked about a sample; raises if its images cannot be read."""
         sample, edit = task.sample, task.edit
         if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
             raise ValueError("the index names no image for this sample")
@@ -174,14 +151,16 @@ class BatchJudge:
             shown.insert(0, images.decode_rgb(read_source(self._dataset, sample)))
         rubric = self._config.rubrics[sample.category]
         system, user = prompts(rubric, sample, self._config.judge.compare_with_original)
-        start = ANSWER_START if self._expects else ""
-        return Request(sample.index, system, user, tuple(shown), answer_start=start)
+        if self._expects:
+            return Request(sample.index, system, user, tuple(shown), ANSWER_START, "label")
+        return Request(sample.index, system, user, tuple(shown))
 
 
 def ask(
     requests: Sequence[Request],
     prepare: Callable[[Sequence[Request]], Any],
     answer: Callable[[Any], list[Any]],
+    prepared: Any = None,
 ) -> list[Any]:
     """Ask for one batch; a batch that fails is halved until what fails stands alone.
 
@@ -189,12 +168,15 @@ def ask(
         requests: The batch.
         prepare: The judge's `prepare`.
         answer: Gives the answers to what was prepared.
+        prepared: What `prepare` made of the requests, if it was called already.
 
     Returns:
         For each request its answer, or the exception that it raised when asked alone.
     """
+    if not requests:
+        return []
     try:
-        answers = answer(prepare(requests))
+        answers = answer(prepare(requests) if prepared is None else prepared)
         if len(answers) != len(requests):
             raise ValueError(f"the judge gave {len(answers)} answers to {len(requests)} requests")
         return list(answers)
@@ -215,8 +197,18 @@ def ask(
 def describe_mode(judge: JudgeConfig) -> dict[str, Any]:
     """How the judge is asked, for the report."""
     if judge.mode == "generate":
-        return {"mode": judge.mode}
+        return {"mode": judge.mode, "complete_replies": judge.complete_replies}
     return {"mode": judge.mode, "labels": judge.labels, "min_label_mass": judge.min_label_mass}
+
+
+def _read_reply(judgment: Judgment, answer: str, title: str) -> None:
+    """Read the score out of a reply, or out of what completes the one that is there."""
+    if judgment.reply is None:
+        judgment.reply = answer
+    else:
+        judgment.completion = answer
+    judgment.score = read_score(judgment.reply, judgment.completion, title)
+    judgment.state = "unparsed" if judgment.score is None else "scored"
 
 
 def _read_probabilities(judgment: Judgment, probabilities: Sequence[float], judge: JudgeConfig) -> None:

@@ -13,8 +13,8 @@ class FakeJudge:
 
     Args:
         devices: Not used.
-        replies: Replies in dataset order, the sample at index i getting item i; an item that is a list holds the
-            replies to the first and later tries, the last one repeated. None: derived from the pixels.
+        replies: Replies in dataset order, the sample at index i getting item i; an item that is a list of two holds
+            the reply, and what the judge goes on with where that holds no score. None: derived from the pixels.
         latency_s: Seconds each batch waits, as a model would take.
     """
 
@@ -54,7 +54,7 @@ class FakeJudge:
         if request.index >= len(self._replies):
             raise ValueError(f"judge.replies has {len(self._replies)} items, none for the sample at {request.index}")
         item = self._replies[request.index]
-        return item if isinstance(item, str) else item[min(len(request.followups), len(item) - 1)]
+        return item if isinstance(item, str) else item[-1 if request.wanted == "number" else 0]
 
 
 def _digest(request: Request) -> bytes:

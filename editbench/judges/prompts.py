@@ -5,12 +5,6 @@ import re
 from editbench.config.schema import RubricConfig
 from editbench.run.records import Sample
 
-RETRY_PROMPT = (
-    "No score can be read from that reply. Reply again with one line and nothing else, "
-    "a number from 0.000 to 10.000 in this form: Score: <number>"
-)
-"""What the judge is told when its reply holds no score."""
-
 
 def prompts(rubric: RubricConfig, sample: Sample, with_source: bool) -> tuple[str, str]:
     """Fill in the prompts of a sample.

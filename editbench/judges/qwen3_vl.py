@@ -2,22 +2,23 @@
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from PIL import Image
 
 from editbench.config.schema import ANSWER_START
 from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
 from editbench.judges.base import CUT_OFF, Request
-from editbench.text import as_plain_text
+from editbench.judges.chat_template import ChatTemplate
 
 if TYPE_CHECKING:
     import torch
 
 DTYPES = ("bfloat16", "float16", "float32")
+
+NUMBER_TOKENS = 12
+"""Room for `10.000/10` and what ends it, where only the number of a reply is lacking."""
 
 GREEDY = {"do_sample": False, "num_beams": 1, "use_cache": True, "cache_implementation": None}
 """Arguments of generate that a checkpoint's generation_config.json would otherwise decide."""
@@ -31,10 +32,12 @@ class Prepared:
         inputs: What the processor gave, by the model's argument names, and the `position_ids`; pixel values in the
             model's type.
         prefix: Number of tokens that all rows begin with.
+        wanted: As in the requests.
     """
 
     inputs: Mapping[str, Any]
     prefix: int
+    wanted: str
 
     def beginning(self) -> tuple[int, ...]:
         """The tokens that all rows begin with."""
@@ -53,9 +56,10 @@ class Qwen3VLJudge:
         dtype: `bfloat16`, `float16` or `float32`.
         max_new_tokens: Longest reply, in tokens.
         max_image_pixels: Larger images are scaled down to this area in pixels; None: as the processor has it.
+        thinking: As in `ChatTemplate`.
 
     Raises:
-        UserError: no such dtype.
+        UserError: no such dtype, or the chat template knows no thinking that could be wanted.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Qwen3VLJudge:
         dtype: str = "bfloat16",
         max_new_tokens: int = 128,
         max_image_pixels: int | None = None,
+        thinking: bool | None = None,
     ) -> None:
         import torch
         from transformers.utils import logging as transformers_logging
@@ -94,6 +99,7 @@ class Qwen3VLJudge:
         self._pinned = devices[0].startswith("cuda")
         self._of_thread = threading.local()
         self._max_new_tokens = max_new_tokens
+        self._template = ChatTemplate(self._processor, thinking)
         self._prefixes = PromptPrefixes(self._model)
         self._label_tokens: dict[str, int] = {}
         ends = self._model.generation_config.eos_token_id
@@ -124,28 +130,22 @@ class Qwen3VLJudge:
         """
         from editbench.judges.prompt_prefix import pad_behind_prefix, prefix_length
 
-        begun = bool(requests[0].answer_start)
+        wanted = requests[0].wanted
         processor = self._own_processor()
+        prompts = [self._template.prompt(request, processor) for request in requests]
+        shown = [list(request.images) for request in requests]
         inputs: dict[str, Any] = dict(
-            processor.apply_chat_template(
-                [_conversation(request, lambda text: as_plain_text(text, processor.tokenizer)) for request in requests],
-                tokenize=True,
-                add_generation_prompt=not begun,
-                continue_final_message=begun,
-                return_dict=True,
-                return_tensors="pt",
-                processor_kwargs={"padding": True, "padding_side": "right"},
-            )
+            processor(text=prompts, images=shown, padding=True, padding_side="right", return_tensors="pt")
         )
         prefix = prefix_length(inputs, self._model.config.image_token_id)
-        if not begun:
+        if wanted != "label":
             inputs = pad_behind_prefix(inputs, prefix)
         rows = {name: inputs[name] for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
         positions, _ = self._model.model.get_rope_index(**rows, image_grid_thw=inputs.get("image_grid_thw"))
         inputs["position_ids"] = positions  # (3, B, L); generate of transformers before 5.23 mistakes them
         if self._pinned:
             inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}
-        return Prepared(inputs, prefix)
+        return Prepared(inputs, prefix, wanted)
 
     def reply(self, prepared: Prepared) -> list[str]:
         """Generate greedily for the whole batch; a reply that reached `max_new_tokens` ends with `CUT_OFF`."""
@@ -154,25 +154,32 @@ class Qwen3VLJudge:
         from editbench.judges.prompt_prefix import known_padding
 
         rows, length = prepared.inputs["input_ids"].shape
-        cache = self._prefixes.cache(prepared.beginning(), rows, length + self._max_new_tokens)
+        room = NUMBER_TOKENS if prepared.wanted == "number" else self._max_new_tokens
+        opening = "" if prepared.wanted == "number" else self._template.opening
+        cache = self._prefixes.cache(prepared.beginning(), rows, length + room)
         with torch.inference_mode(), known_padding(not bool(prepared.inputs["attention_mask"].all())):
             tokens = self._model.generate(
                 **self._on_device(prepared),
                 past_key_values=cache,
-                max_new_tokens=self._max_new_tokens,
+                max_new_tokens=room,
                 **GREEDY,
             )
         new = tokens[:, length:].cpu()  # (B, new tokens) int64
         complete = torch.isin(new, torch.tensor(self._ends)).any(dim=1).tolist()
         replies = self._processor.batch_decode(new, skip_special_tokens=True)
-        return [reply if whole else reply + CUT_OFF for reply, whole in zip(replies, complete, strict=True)]
+        return [opening + reply + CUT_OFF * (not whole) for reply, whole in zip(replies, complete, strict=True)]
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Find the token of each label as it stands behind the answer's start.
 
         Raises:
-            UserError: a label is not one token there.
+            UserError: a label is not one token there, or the judge would think first.
         """
+        if self._template.opening:
+            raise UserError(
+                "judge.mode=expected: this judge's chat template opens a block of thinking, and a label there is no "
+                "answer; close it with judge.thinking=false, or use judge.mode=generate"
+            )
         start = self._tokens(ANSWER_START)
         for label in labels:
             tokens = self._tokens(ANSWER_START + label)
@@ -253,18 +260,3 @@ def _refuse_offload(device_map: dict[str, Any], devices: list[str]) -> None:
             f"judge: {len(off)} parts such as {off[0]!r} do not fit on {', '.join(devices)}; "
             "raise judge.devices_per_replica, or free memory there"
         )
-
-
-def _conversation(request: Request, plain: Callable[[str], str]) -> list[dict[str, Any]]:
-    """The turns of a request; `plain` keeps what others wrote from acting as a special token."""
-
-    def turn(role: str, text: str, images: Sequence[Image.Image] = ()) -> dict[str, Any]:
-        shown = [{"type": "image", "image": image} for image in images]
-        return {"role": role, "content": [*shown, {"type": "text", "text": text}]}
-
-    turns = [turn("system", request.system), turn("user", plain(request.user), request.images)]
-    for reply, answer in request.followups:
-        turns += [turn("assistant", plain(reply)), turn("user", answer)]
-    if request.answer_start:
-        turns.append(turn("assistant", request.answer_start))
-    return turns

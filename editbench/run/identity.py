@@ -44,6 +44,8 @@ def component_identity(component: ComponentConfig, checkpoint: Checkpoint | None
     if isinstance(component, JudgeConfig) and component.mode == "expected":
         asked = [component.labels, component.min_label_mass, ANSWER_START]
         return identity | {"mode": component.mode, "asked": asked}
+    if isinstance(component, JudgeConfig):
+        return identity | {"completed": ANSWER_START if component.complete_replies else None}
     return identity
 
 

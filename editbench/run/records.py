@@ -97,9 +97,9 @@ class Judgment:
         unit: Hex digest of all that decides the reply (edited image, prompts, judge); see `identity.py`.
         image_sha256: Digest of the edited image's PNG bytes that were judged.
         score: 0 to 10, or None without one; never a default.
-        reply: The raw text of the last reply; None if there was none, as always in mode `expected`.
-        earlier_replies: Replies before it that held no score, oldest first.
-        retries: How often the judge was asked again.
+        reply: The raw text of the reply; None if there was none, as always in mode `expected`.
+        completion: What the judge wrote behind a reply without a score and `Score: ` put behind that (prefilled);
+            None if the reply was left as it is. The score is then this number.
         label_probabilities: Probability of each label as the next token, 0 to 1, which the three fields below and the
             score follow from; None without one, as always in mode `generate`.
         label: The most likely label.
@@ -116,8 +116,7 @@ class Judgment:
     image_sha256: str
     score: float | None = None
     reply: str | None = None
-    earlier_replies: list[str] = dataclasses.field(default_factory=list)
-    retries: int = 0
+    completion: str | None = None
     label_probabilities: dict[str, float] | None = None
     label: str | None = None
     label_mass: float | None = None

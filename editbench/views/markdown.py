@@ -19,6 +19,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     ]
     parts += [f"> **{text(note)}**" for note in report["notes"]]
     parts += ["## Scores", _table(COLUMNS, [[text(cell) for cell in row] for row in score_rows(report)])]
+    parts.append(_answered(report["overall"]["answered"]))
     if report["best_category"]:
         parts.append(f"Best category: {text(report['best_category'])}. Worst: {text(report['worst_category'])}.")
     parts += ["## Samples", _counts(report), *_failures(report)]
@@ -38,6 +39,15 @@ def text(value: Any) -> str:
 def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
     lines = [header, ("---",) + ("---:",) * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _answered(counts: dict[str, int]) -> str:
+    """How many scores were read from free replies, and for how many `Score: ` was put behind the reply."""
+    free, prefilled = counts.get("free", 0), counts.get("prefilled", 0)
+    if not free + prefilled:
+        return ""
+    shares = [f"{count} ({count / (free + prefilled):.1%})" for count in (free, prefilled)]
+    return f"Read from free replies: {shares[0]}; completed by the judge behind the prefilled `Score:`: {shares[1]}."
 
 
 def _counts(report: dict[str, Any]) -> str:

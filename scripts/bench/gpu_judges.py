@@ -63,13 +63,14 @@ class Asked:
     """
 
     def __init__(self, judge: Any, prompt: Prompt, pngs: Sequence[bytes], new_tokens: int) -> None:
+        from editbench.config.schema import ANSWER_START
         from editbench.judges.base import Request
-        from editbench.judges.prompts import ANSWER_START
 
         self.judge, self.pngs, self.new_tokens = judge, pngs, new_tokens
-        start = ANSWER_START if new_tokens == 1 else ""
         pictures = [images.decode_rgb(png) for png in pngs]
-        self._request = Request(0, "", "", (pictures[0],), answer_start=start)
+        self._request = Request(0, "", "", (pictures[0],))
+        if new_tokens == 1:
+            self._request = dataclasses.replace(self._request, answer_start=ANSWER_START, wanted="label")
         least = judge.prepare([self._request])
         words = prompt.shared - least.prefix
         self._system = WORD * words

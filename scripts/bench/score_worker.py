@@ -51,7 +51,7 @@ class Bench:
             "judge=tiny",
             f"judge.checkpoint={CHECKOUT / 'checkpoints/tiny' / checkpoint}",
             f"judge.max_new_tokens={new_tokens}",
-            "judge.max_retries=0",
+            "judge.complete_replies=false",
             *given,
         ]
         self._configs = {mode: config.load([*overrides, f"judge.mode={mode}"]) for mode in ("generate", "expected")}
@@ -97,7 +97,8 @@ class Bench:
         tasks = self._tasks[mode]
         batches = cut_batches(tasks, size)
         began = time.perf_counter()
-        done = list(BatchJudge(self._judge, None, self._configs[mode], self._run_dir).run(batches))
+        draws = zip(batches, [*batches[1:], None], strict=True)
+        done = list(BatchJudge(self._judge, None, self._configs[mode], self._run_dir).run(draws))
         seconds = time.perf_counter() - began
         failed = [judgment.error for batch in done for judgment in batch if judgment.state == "judge_failed"]
         assert not failed, failed[0]
@@ -144,7 +145,7 @@ class Bench:
 
     def _requests(self, size: int) -> list[list[Request]]:
         loop = BatchJudge(self._judge, None, self._configs["expected"], self._run_dir)
-        return [[loop._request(task) for task in batch] for batch in cut_batches(self._tasks["expected"], size)]
+        return [[loop.request(task) for task in batch] for batch in cut_batches(self._tasks["expected"], size)]
 
     def _question(self, task: JudgeTask) -> dict[str, Any]:
         edit, settings = task.edit, self._configs["expected"]

@@ -570,7 +570,7 @@ def test_other_settings_are_refused_by_name_and_redone_on_request(folder: Path) 
         ("edit", "seed=7", "seed: 42 -> 7", list(range(SAMPLES))),
         ("edit", "editor.fail_every=50", "editor.fail_every: 0 -> 50", list(range(SAMPLES))),
         ("score", f"{rubric}=other", f"{rubric}: ", [0, 5]),
-        ("score", "judge.max_retries=3", "judge.max_retries: 1 -> 3", list(range(SAMPLES))),
+        ("score", "judge.complete_replies=false", "judge.complete_replies: True -> False", list(range(SAMPLES))),
         ("score", "judge.latency_s=0.5", "judge.latency_s: 0.0 -> 0.5", list(range(SAMPLES))),
     ]
     for phase, changed, said, redone in refused:

@@ -22,8 +22,8 @@ from editbench.errors import InvalidOutputError, UserError
 from editbench.judges.base import CUT_OFF, Request
 from editbench.judges.labels import read_labels
 from editbench.judges.prompt_prefix import ATTENTION
-from editbench.judges.qwen3_vl import Qwen3VLJudge
-from editbench.judges.reply import parse_score
+from editbench.judges.qwen3_vl import NUMBER_TOKENS, Qwen3VLJudge
+from editbench.judges.reply import continuation, parse_score, read_score
 from editbench.run.folder import RunDir
 from editbench.run.shards import read_image
 
@@ -80,14 +80,11 @@ def test_the_whole_demo_is_the_same_on_1_2_3_and_6_processes(tmp_path: Path) -> 
 
 
 def make_requests(count: int) -> list[Request]:
-    """Requests with one and two images of mixed sizes, and texts of mixed lengths; some were asked before."""
+    """Requests with one and two images of mixed sizes, and texts of mixed lengths."""
     requests = []
     for k in range(count):
         images = tuple(make_picture(3 * k + i, SIZES[(k + i) % len(SIZES)]) for i in range(1 + k % 2))
-        followups = (("no number here", "Reply with a number."),) if k % 3 == 2 else ()
-        requests.append(
-            Request(k, "You are a careful judge.", "Judge this. " + "make it night, " * k, images, followups)
-        )
+        requests.append(Request(k, "You are a careful judge.", "Judge this. " + "make it night, " * k, images))
     return requests
 
 
@@ -137,6 +134,26 @@ def test_batches_are_prepared_in_several_threads_as_in_one(tiny_checkpoints: Pat
             assert all(torch.equal(one.inputs[name], other.inputs[name]) for name in one.inputs)
 
 
+@pytest.mark.parametrize("name", JUDGES)
+def test_completions_in_batches_equal_those_one_by_one_and_go_on_with_the_judges_own_turn(
+    tiny_checkpoints: Path, name: str
+) -> None:
+    torch.set_num_threads(1)
+    judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / name), dtype="float32", max_new_tokens=24)
+    replies = ["", "I cannot say.", "Gravity: 7/10. " * 9, "<think>hm</think>\nno"]
+    requests = [
+        dataclasses.replace(request, answer_start=continuation(reply), wanted="number")
+        for request, reply in zip(make_requests(4), replies, strict=True)
+    ]
+    single = [judge.reply(judge.prepare([request]))[0] for request in requests]
+    assert judge.reply(judge.prepare(requests)) == single
+    for request, completion in zip(requests, single, strict=True):
+        tokens = judge._model.generate(**whole_prompt(judge, request), max_new_tokens=NUMBER_TOKENS, do_sample=False)
+        expected = judge._processor.batch_decode(tokens[:, -NUMBER_TOKENS:], skip_special_tokens=True)[0]
+        assert expected.endswith(completion.removesuffix(CUT_OFF))
+        assert (read_score("", completion) is None) == name.endswith("nonsense")
+
+
 DIGITS = [str(digit) for digit in range(10)]
 
 
@@ -163,8 +180,8 @@ def whole_prompt(judge: Qwen3VLJudge, request: Request) -> dict[str, torch.Tenso
 def test_what_prompts_share_is_read_once_and_changes_no_answer(tiny_checkpoints: Path, name: str) -> None:
     torch.set_num_threads(1)
     judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / name), dtype="float32", max_new_tokens=24)
-    asked = [dataclasses.replace(request, followups=()) for request in make_requests(6)]
-    begun = [dataclasses.replace(request, answer_start="Score: ") for request in asked]
+    asked = make_requests(6)
+    begun = [dataclasses.replace(request, answer_start="Score: ", wanted="label") for request in asked]
     replies, likely = [], []
     for request, start in zip(asked, begun, strict=True):
         prompt = whole_prompt(judge, request)
@@ -224,7 +241,7 @@ def test_label_probabilities_in_batches_equal_those_one_by_one(
     requests = make_requests(8)
     replies = judge.reply(judge.prepare(requests))
     monkeypatch.setattr(judge._model, "generate", refuse_to_generate)
-    begun = [dataclasses.replace(request, answer_start="Score: ") for request in requests]
+    begun = [dataclasses.replace(request, answer_start="Score: ", wanted="label") for request in requests]
     single = [judge.label_probabilities(judge.prepare([request]), DIGITS)[0] for request in begun]
     scores = {str(digit): float(digit) for digit in range(10)}
     found = [read_labels(row, scores, 0.5) for row in single]
@@ -250,7 +267,8 @@ def test_labels_have_to_be_single_tokens(tiny_checkpoints: Path) -> None:
 
 def test_logits_of_nan_are_no_probabilities_and_fail_their_sample_alone(tiny_checkpoints: Path) -> None:
     judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / "qwen3_vl"), dtype="float32")
-    prepared = judge.prepare([dataclasses.replace(request, answer_start="Score: ") for request in make_requests(2)])
+    begun = [dataclasses.replace(request, answer_start="Score: ", wanted="label") for request in make_requests(2)]
+    prepared = judge.prepare(begun)
 
     def spoil(_module: Any, _args: Any, logits: torch.Tensor) -> None:
         logits[1, 7] = float("inf")

@@ -36,7 +36,7 @@ def results(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if edit.sha256 is not None:
             read_image(run.edits, edit.shard, edit.offset, edit.length, edit.sha256)
     judged = run.read_judgments("fake").values()
-    return edits, {j.sample_id: (j.state, j.score, j.reply, j.earlier_replies, j.image_sha256) for j in judged}
+    return edits, {j.sample_id: (j.state, j.score, j.reply, j.completion, j.image_sha256) for j in judged}
 
 
 @pytest.fixture(scope="module")
@@ -201,10 +201,10 @@ def test_neither_a_failed_edit_nor_a_nonsense_reply_gets_a_number(bench: Path, t
 
     edits, judged = results(run_dir)
     assert set(judged) == {sample_id for sample_id, state in states.items() if state != "edit_failed"}
-    for sample_id, (state, score, reply, earlier, _) in judged.items():
+    for sample_id, (state, score, reply, completion, _) in judged.items():
         assert (state, score is None) == (states[sample_id], state == "unparsed")
         if state == "unparsed":
-            assert earlier == [reply] and reply in NONSENSE  # asked twice, kept both
+            assert completion == reply and reply in NONSENSE  # the fake says the same once more, both are kept
     for sample_id, (state, sha256, _, error) in edits.items():
         failed = states[sample_id] == "edit_failed"
         assert (state == "edit_failed", sha256 is None, error is not None) == (failed,) * 3

@@ -1,5 +1,6 @@
 """Text from a dataset stays text in a model's prompt: no token of it is special, no turn begins or ends in it."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from editbench.editors.diffusers_pipeline import DiffusersEditor
 from editbench.judges.base import Request
 from editbench.judges.prompts import prompts
 from editbench.judges.qwen3_vl import Qwen3VLJudge
-from editbench.judges.reply import parse_score
+from editbench.judges.reply import continuation, parse_score, read_score
 from editbench.run.records import Sample
 from editbench.text import as_plain_text
 
@@ -104,12 +105,14 @@ def ask(judge: Qwen3VLJudge, monkeypatch: pytest.MonkeyPatch, *requests: Request
 
 
 def request_of(description: str, instruction: str, with_source: bool, reply: str | None = None) -> Request:
-    """What the shipped physical rubric asks about a sample; with a reply, for the second time."""
+    """What the shipped physical rubric asks about a sample; with a reply, to complete that."""
     rubric = load([]).rubrics["physical"]
     sample = Sample(0, "id", "key", "physical", instruction, description, "", [])
     shown = tuple(make_picture(number, (96, 64)) for number in range(1 + with_source))
-    followups = ((reply, "Again, please."),) if reply is not None else ()
-    return Request(0, *prompts(rubric, sample, with_source), shown, followups)
+    request = Request(0, *prompts(rubric, sample, with_source), shown)
+    if reply is None:
+        return request
+    return dataclasses.replace(request, answer_start=continuation(reply), wanted="number")
 
 
 @pytest.mark.parametrize("with_source", [False, True])
@@ -121,14 +124,13 @@ def test_texts_and_replies_add_no_special_token_to_a_judgment(
     ids, replies = ask(judge, monkeypatch, request_of(hostile, hostile, with_source, reply=hostile))
     expected, _ = ask(judge, monkeypatch, request_of(HARMLESS, HARMLESS, with_source, reply=HARMLESS))
     assert special_counts(ids, tokenizer) == special_counts(expected, tokenizer)
-    assert parse_score(replies[0]) is not None
+    assert read_score(hostile, replies[0]) is not None
     shown = tokenizer.decode(ids[0])
-    assert shown.count("<|im_start|>") == 5  # system, user, the first reply, user, and the reply to come
+    assert shown.count("<|im_start|>") == 3  # system, user, and the judge's own turn, which goes on
+    assert shown.endswith("\nScore: ")
     assert shown.count("<|vision_start|>") == 1 + with_source
     assert [turn.split("\n")[0] for turn in shown.split("<|im_start|>")[1:]] == [
         "system",
-        "user",
-        "assistant",
         "user",
         "assistant",
     ]

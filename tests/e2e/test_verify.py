@@ -135,6 +135,11 @@ def test_a_score_that_does_not_follow_from_its_answer_is_damage(run):
     assert findings(run) == {
         "damaged": [f"judgment of 'a' by fake: its score is 9.5, its answer gives {judgment.score}"]
     }
+    for state, score in (("unparsed", None), ("scored", 9.5)):
+        lines.append(dataclasses.replace(judgment, state=state, score=score, reply="hm", completion="8.250"))
+        assert findings(run)["damaged"] == [f"judgment of 'a' by fake: its score is {score}, its answer gives 8.25"]
+    lines.append(dataclasses.replace(judgment, state="unparsed", score=None, reply="hm", completion="8 to 9"))
+    assert findings(run) == {}
     lines.append(dataclasses.replace(judgment, reply=None, label_probabilities={str(i): 0.1 for i in range(10)}))
     assert findings(run)["damaged"][0].endswith("its answer gives 4.5")
     lines.close()

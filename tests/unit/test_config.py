@@ -129,8 +129,8 @@ def test_the_full_benchmark_uses_production_editor_and_judge():
 
 
 def test_what_feeds_the_judge_is_apart_from_what_constructs_it():
-    judge = load(["judge=fake", "judge.batch_size=3", "judge.max_retries=0", "judge.replies=[a,[b,c]]"]).judge
-    assert (judge.batch_size, judge.max_retries) == (3, 0)
+    judge = load(["judge=fake", "judge.batch_size=3", "judge.complete_replies=false", "judge.replies=[a,[b,c]]"]).judge
+    assert (judge.batch_size, judge.complete_replies) == (3, False)
     assert judge.kwargs == {"replies": ["a", ["b", "c"]], "latency_s": 0.0}
 
 
@@ -236,7 +236,7 @@ def test_a_mistake_is_one_sentence_with_the_key_and_what_to_do(overrides, key, h
 
 OUT_OF_RANGE = [
     ("judge.compare_with_original", "perhaps", "true or false"),
-    ("judge.max_retries", "x", "a whole number from 0"),
+    ("judge.complete_replies", "x", "true or false"),
     ("limit", "x", "a whole number from 1 or null"),
     ("limit", True, "a whole number from 1 or null"),
     ("categories", "physical", "a list"),
@@ -260,7 +260,6 @@ OUT_OF_RANGE = [
     ("judge.batch_size", "big", "auto or a whole number from 1"),
     ("judge.devices_per_replica", 0, "auto or a whole number from 1"),
     ("judge.max_concurrent_loads", -2, "a whole number from 1"),
-    ("judge.max_retries", -1, "a whole number from 0"),
     ("run_name", "a/b", "letters, digits"),
     ("run_name", "..", "letters, digits"),
     ("run_name", "a b", "letters, digits"),

@@ -230,7 +230,14 @@ def test_other_settings_redo_those_edits_if_asked_for(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "harmless",
-    ["edit.sync_every=0", "max_failed=1", "run_name=other", "editor.name=other", "limit=2", "judge.max_retries=5"],
+    [
+        "edit.sync_every=0",
+        "max_failed=1",
+        "run_name=other",
+        "editor.name=other",
+        "limit=2",
+        "judge.complete_replies=false",
+    ],
 )
 def test_settings_that_change_no_pixel_keep_the_edits(run: Run, harmless: str) -> None:
     run.record(run.find()[0])

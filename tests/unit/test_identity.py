@@ -136,7 +136,7 @@ def test_the_order_of_arguments_in_a_yaml_does_not_count():
 
 
 def test_a_judgment_unit_differs_with_images_prompts_judge_and_their_order():
-    judge = {"class": "J", "max_retries": 1}
+    judge = {"class": "J", "completed": "Score: "}
     units = [
         judgment_unit(["a"], ["s", "u"], judge),
         judgment_unit(["b"], ["s", "u"], judge),
@@ -145,7 +145,7 @@ def test_a_judgment_unit_differs_with_images_prompts_judge_and_their_order():
         judgment_unit(["a"], ["u", "s"], judge),
         judgment_unit(["a"], ["su", ""], judge),
         judgment_unit(["a"], ["s", "u", "retry"], judge),
-        judgment_unit(["a"], ["s", "u"], judge | {"max_retries": 2}),
+        judgment_unit(["a"], ["s", "u"], judge | {"completed": None}),
         judgment_unit(["a", "s"], ["u"], judge),
     ]
     assert len(set(units)) == len(units)

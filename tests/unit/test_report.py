@@ -103,7 +103,7 @@ def every_state(run):
         if state == "scored":
             run.judged(sample, score=score, reply=f"Score: {score}")
         elif state == "unparsed":
-            run.judged(sample, "unparsed", reply="hm", retries=1)
+            run.judged(sample, "unparsed", reply="hm", completion="?")
         elif state == "judge_failed":
             run.judged(sample, "judge_failed", error_type="RuntimeError", error="out of memory")
     run.plan(skipped=[{"index": 12, "sample_id": "bad", "problem": "is missing"}])
@@ -136,6 +136,34 @@ def test_every_state_is_counted_once(every_state):
         add_up(section["counts"])
     for key in set(report["counts"]) - {"skipped"}:
         assert report["counts"][key] == sum(s["counts"][key] for s in report["categories"].values())
+
+
+def test_free_and_prefilled_scores_are_told_apart(run):
+    given = [(8.0, "Score: 8", None), (7.0, "Score: 7", None), (6.0, "hm", "6"), (None, "hm", "?")]
+    for i, (score, reply, completion) in enumerate(given):
+        sample = run.sample(f"s{i}", ["social", "physical"][i % 2])
+        run.edited(sample)
+        state = "unparsed" if score is None else "scored"
+        run.judged(sample, state, score=score, reply=reply, completion=completion)
+    run.plan()
+    report = run.report()
+    assert report["overall"]["answered"] == {"free": 2, "prefilled": 1}
+    assert report["categories"]["social"]["answered"] == {"free": 1, "prefilled": 1}
+    assert [sample["answered"] for sample in report["samples"]] == ["free", "free", "prefilled", None]
+    shown = to_markdown(report)
+    assert (
+        "Read from free replies: 2 (66.7%); completed by the judge behind the prefilled `Score:`: 1 (33.3%)." in shown
+    )
+
+
+def test_scores_by_probabilities_are_neither_free_nor_prefilled(run):
+    sample = run.sample("s0")
+    run.edited(sample)
+    run.judged(sample, score=7.0, label_probabilities={"7": 1.0}, label="7", label_mass=1.0, spread=0.0)
+    run.plan()
+    report = run.report()
+    assert report["overall"]["answered"] == {"probabilities": 1}
+    assert "free replies" not in to_markdown(report)
 
 
 def test_statistics_per_category_and_overall_rest_on_scores_alone(every_state):
@@ -179,6 +207,7 @@ def test_each_sample_tells_state_score_and_cause(every_state):
         "category": "physical",
         "state": "scored",
         "score": 8.0,
+        "answered": "free",
         "error_type": None,
         "error": None,
     }

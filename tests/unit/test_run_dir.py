@@ -314,7 +314,7 @@ def test_records_round_trip_and_the_latest_of_a_sample_counts(run):
 
 
 def test_each_judge_has_a_file_of_its_own(run):
-    one = Judgment("a", "physical", "scored", "u", "sha", score=7.5, reply="Score: 7.500", earlier_replies=["?"])
+    one = Judgment("a", "physical", "scored", "u", "sha", score=7.5, reply="Score: 7.500", completion="7.5")
     lines = JsonLines(run.judgments_of("qwen3_vl"))
     lines.append(one)
     lines.close()

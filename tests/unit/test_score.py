@@ -1,5 +1,6 @@
 """Phase 2 without processes: batches that fail, replies without a score, what is found missing."""
 
+import dataclasses
 import hashlib
 import json
 import threading
@@ -7,7 +8,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from benchmark_file import make_picture, write_benchmark
@@ -19,10 +20,11 @@ from editbench.config.schema import Config
 from editbench.errors import UserError
 from editbench.images import decode_rgb, encode_png
 from editbench.judges import batches as judging
+from editbench.judges.ahead import work_ahead
 from editbench.judges.base import Request
 from editbench.judges.batches import BatchJudge
 from editbench.judges.fake import FakeJudge
-from editbench.judges.prompts import RETRY_PROMPT, render
+from editbench.judges.prompts import render
 from editbench.plan import ensure_plan
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_input
@@ -100,7 +102,7 @@ class Run:
 
     def judge(self, judge: Any, *overrides: str) -> list[Judgment]:
         """Judge all samples as one batch."""
-        (judgments,) = self.batch_judge(judge, *overrides).run([self.find(*overrides)[0]])
+        (judgments,) = self.batch_judge(judge, *overrides).run([(self.find(*overrides)[0], None)])
         return judgments
 
     def batch_judge(self, judge: Any, *overrides: str) -> BatchJudge:
@@ -222,7 +224,7 @@ def test_what_fails_alone_is_judge_failed_with_its_cause_and_the_others_are_scor
     assert [judgment.state for judgment in judgments] == ["scored"] * 3 + ["judge_failed"] + ["scored"] * 4
     failed = judgments[3]
     assert (failed.error_type, failed.error) == ("MemoryError", "image 3 is too much")
-    assert (failed.score, failed.reply, failed.retries) == (None, None, 0)
+    assert (failed.score, failed.reply, failed.completion) == (None, None, None)
 
 
 def test_an_image_that_cannot_be_read_fails_alone(run: Run) -> None:
@@ -238,41 +240,54 @@ def test_an_image_that_cannot_be_read_fails_alone(run: Run) -> None:
     assert [request.index for request in judge.batches[0]] == [0, 1, 3, 4, 5, 6, 7]
 
 
-def test_a_reply_without_a_score_is_asked_again_with_the_reply_in_view(run: Run) -> None:
-    judge = Scripted(lambda request: "Score: 4.5" if request.index != 2 or request.followups else "I cannot say.")
+def test_a_reply_without_a_score_is_completed_by_the_judge_in_its_own_turn(run: Run) -> None:
+    judge = Scripted(
+        lambda request: {("reply", 2): "I cannot say.", ("number", 2): "4.5"}.get(asked(request), "Score: 7")
+    )
     judgments = run.judge(judge)
     assert [judgment.state for judgment in judgments] == ["scored"] * 8
     assert [len(batch) for batch in judge.batches] == [8, 1]
-    (again,) = judge.batches[1]
-    assert again.followups == (("I cannot say.", RETRY_PROMPT),)
-    asked_again = judgments[2]
-    assert (asked_again.score, asked_again.reply, asked_again.retries) == (4.5, "Score: 4.5", 1)
-    assert asked_again.earlier_replies == ["I cannot say."]
-    assert (judgments[0].retries, judgments[0].earlier_replies) == (0, [])
+    first, (again,) = judge.batches[0][2], judge.batches[1]
+    assert again == dataclasses.replace(first, answer_start="I cannot say.\nScore: ", wanted="number")
+    completed = judgments[2]
+    assert (completed.score, completed.reply, completed.completion) == (4.5, "I cannot say.", "4.5")
+    assert (judgments[0].reply, judgments[0].completion) == ("Score: 7", None)
 
 
-@pytest.mark.parametrize("max_retries", [0, 1, 3])
-def test_after_max_retries_a_reply_is_unparsed_and_has_no_score(run: Run, max_retries: int) -> None:
-    judge = Scripted(lambda request: f"nothing, said {len(request.followups)} times before")
-    judgments = run.judge(judge, f"judge.max_retries={max_retries}")
-    assert len(judge.batches) == 1 + max_retries
-    said = [f"nothing, said {times} times before" for times in range(1 + max_retries)]
+def asked(request: Request) -> tuple[str, int]:
+    return request.wanted, request.index
+
+
+@pytest.mark.parametrize("completes", [True, False])
+def test_a_completion_without_a_number_is_unparsed_and_both_are_kept(run: Run, completes: bool) -> None:
+    judge = Scripted(lambda request: f"nothing as {request.wanted}")
+    judgments = run.judge(judge, f"judge.complete_replies={completes}")
+    assert len(judge.batches) == 1 + completes
     for judgment in judgments:
-        assert (judgment.state, judgment.score, judgment.retries) == ("unparsed", None, max_retries)
-        assert [*judgment.earlier_replies, judgment.reply] == said
-        assert judgment.error_type is None
+        assert (judgment.state, judgment.score, judgment.error_type) == ("unparsed", None, None)
+        assert (judgment.reply, judgment.completion) == (
+            "nothing as reply",
+            "nothing as number" if completes else None,
+        )
 
 
-def test_a_judge_that_fails_when_asked_again_leaves_no_score(run: Run) -> None:
+def test_a_judge_that_fails_when_it_is_to_complete_leaves_no_score(run: Run) -> None:
     class FailsLater(Scripted):
         def reply(self, prepared: tuple[Request, ...]) -> list[str]:
-            if any(request.followups for request in prepared):
+            if any(request.wanted == "number" for request in prepared):
                 raise RuntimeError("gone")
             return super().reply(prepared)
 
     judgments = run.judge(FailsLater(lambda request: "8-9" if request.index == 1 else "Score: 8"))
     assert [judgment.state for judgment in judgments] == ["scored", "judge_failed"] + ["scored"] * 6
-    assert (judgments[1].score, judgments[1].error) == (None, "gone")
+    assert (judgments[1].score, judgments[1].reply, judgments[1].error) == (None, "8-9", "gone")
+
+
+def test_the_rubrics_own_title_names_the_score(run: Run) -> None:
+    judge = Scripted(lambda request: "Plausible World score: 6.5")
+    judgments = run.judge(judge, "rubrics.physical.title=Plausible world", "judge.complete_replies=false")
+    scores = {judgment.category: judgment.score for judgment in judgments}
+    assert scores.pop("physical") == 6.5 and set(scores.values()) == {None}
 
 
 # Mode expected
@@ -300,9 +315,17 @@ def test_in_mode_expected_scores_are_means_over_the_labels_and_nothing_is_asked_
     mixed = [0.0] * 6 + [0.2, 0.0, 0.6, 0.0]
     given = {0: mixed, 1: one_hot(3, 0.4), 2: one_hot(5, float("nan")), 4: one_hot(5, float("inf"))}
     judge = Likely(lambda request: given.get(request.index, one_hot(request.index)), bad=[7])
-    judgments = run.judge(judge, "judge.mode=expected", "judge.max_retries=3")
-    assert [len(batch) for batch in judge.batches] == [8, 4, 4, 2, 2, 1, 1]  # halved for the last sample, no retries
-    assert {request.answer_start for request in judge.batches[0]} == {"Score: "}
+    judgments = run.judge(judge, "judge.mode=expected")
+    assert [len(batch) for batch in judge.batches] == [
+        8,
+        4,
+        4,
+        2,
+        2,
+        1,
+        1,
+    ]  # halved for the last sample, nothing completed
+    assert {(request.answer_start, request.wanted) for request in judge.batches[0]} == {("Score: ", "label")}
     failed = ("judge_failed", None, None, None, None)
     assert [(j.state, j.score, j.spread, j.label, j.label_mass) for j in judgments] == [
         ("scored", 7.5, 0.866025, "8", 0.8),
@@ -314,7 +337,7 @@ def test_in_mode_expected_scores_are_means_over_the_labels_and_nothing_is_asked_
         ("scored", 6.0, 0.0, "6", 1.0),
         failed,
     ]
-    assert all(j.reply is None and j.retries == 0 for j in judgments)
+    assert all(j.reply is None and j.completion is None for j in judgments)
     assert judgments[0].label_probabilities == {str(digit): mixed[digit] for digit in range(10)}
     assert "0.4 of the probability" in judgments[1].error and "judge.min_label_mass=0.5" in judgments[1].error
     assert "no probabilities" in judgments[2].error and judgments[7].error_type == "MemoryError"
@@ -325,14 +348,33 @@ def test_in_mode_generate_there_are_no_labels(run: Run) -> None:
     for judgment in run.judge(judge):
         unknown = (judgment.label_probabilities, judgment.label, judgment.label_mass, judgment.spread)
         assert unknown == (None, None, None, None)
-    assert {request.answer_start for request in judge.batches[0]} == {""}
+    assert {(request.answer_start, request.wanted) for request in judge.batches[0]} == {("", "reply")}
 
 
-# The batch behind the one that is judged
+# The batches behind the one that is judged
 
 
+class Drawn:
+    """One batch per sample, as a job draws them; keeps which were taken."""
+
+    def __init__(self, run: Run, alone: Sequence[int] = ()) -> None:
+        self._tasks, self._alone = run.find()[0], alone
+        self.taken: list[int] = []
+
+    def __iter__(self) -> Iterator[tuple[list[JudgeTask], list[JudgeTask] | None]]:
+        for task, following in zip(self._tasks, [*self._tasks[1:], None], strict=True):
+            self.taken.append(task.sample.index)
+            yield [task], [following] if following and task.sample.index not in self._alone else None
+
+
+@pytest.fixture
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "preparation_workers", lambda: 1)
+
+
+@pytest.mark.usefixtures("one_worker")
 def test_one_batch_is_taken_and_prepared_ahead_and_no_more(run: Run) -> None:
-    taken: list[int] = []
+    draws = Drawn(run)
     prepared: list[list[int]] = []
     ahead = threading.Event()
 
@@ -345,40 +387,74 @@ def test_one_batch_is_taken_and_prepared_ahead_and_no_more(run: Run) -> None:
 
         def reply(self, prepared: tuple[Request, ...]) -> list[str]:
             assert ahead.wait(20)  # the second batch is prepared while the first one is being answered
-            assert taken[-1] == min(prepared[0].index + 1, 7)
+            assert draws.taken[-1] == min(prepared[0].index + 1, 7)
             return super().reply(prepared)
 
-    def batches() -> Iterator[list[JudgeTask]]:
-        for task in run.find()[0]:
-            taken.append(task.sample.index)
-            yield [task]
-
-    judged = [judgment.sample_id for (judgment,) in run.batch_judge(Watched()).run(batches())]
+    judged = [judgment.sample_id for (judgment,) in run.batch_judge(Watched()).run(draws)]
     assert judged == [sample.sample_id for sample in run.plan.samples]
     assert prepared == [[index] for index in range(8)]
 
 
-def test_a_place_without_a_batch_keeps_the_next_from_being_taken_ahead(run: Run) -> None:
-    tasks, _ = run.find()
+def test_several_batches_are_prepared_at_once_and_judged_in_order(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "preparation_workers", lambda: 3)
+    together = threading.Barrier(2)
+
+    class Meets(Scripted):
+        def prepare(self, requests: Sequence[Request]) -> tuple[Request, ...]:
+            together.wait(20)  # each is prepared beside another one
+            return super().prepare(requests)
+
+    judge = Meets(lambda request: f"Score: {request.index}")
+    judged = [judgment.score for (judgment,) in run.batch_judge(judge).run(Drawn(run))]
+    assert judged == list(range(8))
+    assert [request.index for (request,) in judge.batches] == list(range(8))
+
+
+class Work(NamedTuple):
+    """What stands in for a future that is done, or not, when its result is wanted."""
+
+    number: int
+    is_done: bool
+
+    def done(self) -> bool:
+        return self.is_done
+
+    def result(self) -> int:
+        return self.number
+
+
+def test_more_is_taken_ahead_only_while_results_have_to_be_waited_for() -> None:
     taken: list[int] = []
+
+    def draws() -> Iterator[tuple[int, int]]:
+        for number in range(20):
+            taken.append(number)
+            yield number, number + 1
+
+    def submit(number: int) -> Any:
+        return Work(number, is_done=number not in (0, 3, 4, 5))
+
+    ahead = []
+    for number in work_ahead(submit, draws(), 3, lambda: False):
+        ahead.append(len(taken) - number - 1)
+    assert ahead[:8] == [1, 2, 2, 2, 3, 3, 3, 3]
+
+
+def test_what_is_drawn_with_none_behind_it_is_judged_before_the_next_is_taken(run: Run) -> None:
+    draws = Drawn(run, alone=range(8))
 
     class Watched(Scripted):
         def reply(self, prepared: tuple[Request, ...]) -> list[str]:
-            assert taken[-1] == prepared[0].index
+            assert draws.taken[-1] == prepared[0].index
             return super().reply(prepared)
 
-    def batches() -> Iterator[list[JudgeTask] | None]:
-        for task in tasks[:3]:
-            taken.append(task.sample.index)
-            yield [task]
-            yield None
-
-    assert [len(judgments) for judgments in run.batch_judge(Watched()).run(batches())] == [1, 1, 1]
+    assert [len(judgments) for judgments in run.batch_judge(Watched()).run(draws)] == [1] * 8
 
 
+@pytest.mark.usefixtures("one_worker")
 def test_once_told_to_stop_no_batch_is_taken_or_begun(run: Run) -> None:
-    taken: list[int] = []
     told = threading.Event()
+    draws = Drawn(run)
 
     class Told(Scripted):
         def reply(self, prepared: tuple[Request, ...]) -> list[str]:
@@ -386,16 +462,11 @@ def test_once_told_to_stop_no_batch_is_taken_or_begun(run: Run) -> None:
                 told.set()
             return super().reply(prepared)
 
-    def batches() -> Iterator[list[JudgeTask]]:
-        for task in run.find()[0]:
-            taken.append(task.sample.index)
-            yield [task]
-
     judge = Told()
-    assert len(list(run.batch_judge(judge).run(batches(), told.is_set))) == 3
-    assert taken == [0, 1, 2, 3]  # the one ahead was taken before, and is not begun
+    assert len(list(run.batch_judge(judge).run(draws, told.is_set))) == 3
+    assert draws.taken == [0, 1, 2, 3]  # the one ahead was taken before, and is not begun
     assert [request.index for (request,) in judge.batches] == [0, 1, 2]
-    assert list(run.batch_judge(judge).run(batches(), told.is_set)) == [] and len(taken) == 4
+    assert list(run.batch_judge(judge).run(draws, told.is_set)) == [] and len(draws.taken) == 4
 
 
 def test_what_cannot_be_prepared_fails_alone_and_the_halves_are_prepared_anew(run: Run) -> None:
@@ -412,7 +483,8 @@ def test_what_cannot_be_prepared_fails_alone_and_the_halves_are_prepared_anew(ru
     judgments = run.judge(judge)
     assert [judgment.state for judgment in judgments] == ["scored", "judge_failed"] + ["scored"] * 6
     assert (judgments[1].error_type, judgments[1].error) == ("ValueError", "an odd image")
-    assert prepared == [[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3], [0, 1], [0], [1], [2, 3], [4, 5, 6, 7]]
+    whole = list(range(8))  # once ahead of its turn, once in its turn
+    assert prepared == [whole, whole, [0, 1, 2, 3], [0, 1], [0], [1], [2, 3], [4, 5, 6, 7]]
     assert [len(batch) for batch in judge.batches] == [1, 2, 4]
 
 
@@ -500,12 +572,12 @@ def test_a_sample_that_was_edited_anew_is_judged_anew_without_a_word(run: Run) -
 
 def test_other_settings_are_refused_by_the_names_of_their_keys_or_redone(run: Run) -> None:
     run.record(run.find()[0])
-    changed = ["judge.max_retries=3", "rubrics.causal.system_prompt=Be kind."]
+    changed = ["judge.complete_replies=false", "rubrics.causal.system_prompt=Be kind."]
     with pytest.raises(UserError) as refusal:
         run.find(*changed, "seed=7")
     said = str(refusal.value)
     assert "8 judgments" in said
-    assert "judge.max_retries: 1 -> 3" in said
+    assert "judge.complete_replies: True -> False" in said
     assert "rubrics.causal.system_prompt" in said
     assert "on_change=redo" in said
     assert "seed" not in said
@@ -518,14 +590,14 @@ def test_other_settings_are_refused_by_the_names_of_their_keys_or_redone(run: Ru
         ("rubrics.physical.system_prompt=Other.", [0, 5]),
         ("rubrics.physical.user_template='{edit_instruction}.'", [0, 5]),
         ("rubrics.physical.user_template_with_source='{edit_instruction}.'", []),
-        ("rubrics.physical.title=Other", []),
+        ("rubrics.physical.title=Other", [0, 5]),  # its score is read under this name
         ("rubrics.physical.answer='Score: <number>'", [0, 5]),
         ("rubrics.physical.answer_label='Score: <digit>'", []),
         ("judge.min_label_mass=0.9", []),
         ("judge.mode=expected", list(range(8))),
         ("judge.compare_with_original=true", list(range(8))),
         ("judge.latency_s=0.1", list(range(8))),
-        ("judge.max_retries=2", list(range(8))),
+        ("judge.complete_replies=false", list(range(8))),
         ("judge.batch_size=2", []),
         ("judge.devices_per_replica=2", []),
         ("judge.max_concurrent_loads=1", []),
@@ -607,7 +679,7 @@ def test_the_sink_appends_a_whole_line_per_judgment_and_status_counts_them(run: 
     session = Session(run.run_dir, Tally("score", 8, Counter(), 1.0), {"name": "fake"})
     sink = JudgmentSink(run.run_dir, "fake", [], session)
     replies = ["Score: 7"] * 5 + ["no number", "8-9"]
-    judgments = run.judge(Scripted(lambda request: replies[request.index], bad=[7]), "judge.max_retries=0")
+    judgments = run.judge(Scripted(lambda request: replies[request.index], bad=[7]), "judge.complete_replies=false")
     with session:
         sink.handle(judgments[4:])
         sink.handle(judgments[:4])
@@ -646,10 +718,10 @@ def test_the_fake_judge_gives_labels_by_pixels_or_from_a_list() -> None:
     assert listed.label_probabilities(requests, labels) == [one_hot(7), [0.0] * 10, one_hot(0)]
 
 
-def test_the_fake_judge_replies_from_a_list_by_sample_and_try() -> None:
-    judge = FakeJudge(["cpu"], replies=["7", ["no", "still no", "8"]])
-    picture = (make_picture(0),)
-    tries = [Request(1, "s", "u", picture, (("no", "again"),) * count) for count in range(4)]
-    assert judge.reply([Request(0, "s", "u", picture), *tries]) == ["7", "no", "still no", "8", "8"]
+def test_the_fake_judge_replies_and_completes_from_a_list() -> None:
+    judge = FakeJudge(["cpu"], replies=["7", ["no", "8"]])
+    requests = make_requests(2)
+    assert judge.reply(requests) == ["7", "no"]
+    assert judge.reply([dataclasses.replace(request, wanted="number") for request in requests]) == ["7", "8"]
     with pytest.raises(ValueError, match=r"2 items, none for the sample at 2"):
-        judge.reply([Request(2, "s", "u", picture)])
+        judge.reply(make_requests(3))

@@ -1,0 +1,77 @@
+"""Finds the JSON in a judge's reply and the scores that its keys name."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from editbench.judges.score_names import HINT, NAME, WORD
+
+BLANK = "\ufffc"
+"""Stands in a text for the JSON that was in it."""
+
+START = re.compile(r"""\{\s*["']|\[\s*\{""")
+KEY = re.compile(rf"{NAME}|{HINT}", re.I)
+WRAPPER = re.compile(
+    r"(?:(?:final|overall|edit)[_ ]?)?"
+    r"(?:evaluation|assessment|result|judge?ment|output|answer|response|verdict|overall|final|scores)",
+    re.I,
+)
+# What Python, or haste, writes in place of JSON: single quotes, a comma before the end, True.
+LENIENT = re.compile(
+    r""""(?:[^"\\]|\\.)*+"?|(?<=[{\[,:\s])'(?P<single>(?:[^'\\\n]|\\.)*+)'(?=\s*[:,}\]])|(?P<comma>,)(?=\s*[}\]])"""
+    r"""|\b(?P<word>True|False|None)\b"""
+)
+# Objects become tuples of pairs, as a key may stand twice; numbers stay text, so that "8e0" and NaN are no values.
+_DECODER = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, parse_int=str, parse_constant=str, strict=False)
+
+
+def take_json(text: str) -> tuple[str, list[tuple[str, Any]]]:
+    """Find the JSON in a text.
+
+    Returns:
+        The text with `BLANK` in place of each JSON value, and the keys that name a score of the whole edit with what
+        stands behind them: a str if that is text or a number.
+
+    Raises:
+        ValueError, RecursionError: there is JSON that cannot be decoded.
+    """
+    parts: list[str] = []
+    named: list[tuple[str, Any]] = []
+    end, strict = 0, True
+    while match := START.search(text, end):
+        try:
+            value, stop = _DECODER.raw_decode(text, match.start())
+        except ValueError:
+            if not strict:
+                raise
+            text, strict = text[:end] + LENIENT.sub(_as_json, text[end:]), False
+            continue
+        named += _named(value)
+        parts += [text[end : match.start()], BLANK]
+        end = stop
+    return "".join([*parts, text[end:]]), named
+
+
+def _as_json(match: re.Match[str]) -> str:
+    if match["single"] is not None:
+        return json.dumps(match["single"].replace("\\'", "'"))
+    return "" if match["comma"] else "null" if match["word"] else match[0]
+
+
+def _named(value: Any, inside: bool = False) -> Iterator[tuple[str, Any]]:
+    """Give the scores among an object's own keys; where there are none, those in the one object that it wraps."""
+    value = _only(value)
+    if not isinstance(value, tuple):
+        return
+    pairs = [(str(key).strip().replace("_", " "), _only(item)) for key, item in value]
+    named = [pair for pair in pairs if KEY.fullmatch(pair[0]) and not isinstance(pair[1], tuple)]
+    named += [pair for pair in pairs if re.fullmatch(WORD, pair[0], re.I) and isinstance(pair[1], tuple)]
+    yield from named
+    wrapped = [item for key, item in pairs if WRAPPER.fullmatch(key)]
+    if not named and not inside and len(wrapped) == 1:
+        yield from _named(wrapped[0], inside=True)
+
+
+def _only(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
