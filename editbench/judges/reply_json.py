@@ -17,6 +17,7 @@ WRAPPER = re.compile(
     r"(?:evaluation|assessment|result|judge?ment|output|answer|response|verdict|overall|final|scores)",
     re.I,
 )
+PART = re.compile(r"criterion|criteria|aspect|dimension|metric|item|name", re.I)
 # What Python, or haste, writes in place of JSON: single quotes, a comma before the end, True.
 LENIENT = re.compile(
     r""""(?:[^"\\]|\\.)*+"?|(?<=[{\[,:\s])'(?P<single>(?:[^'\\\n]|\\.)*+)'(?=\s*[:,}\]])|(?P<comma>,)(?=\s*[}\]])"""
@@ -65,6 +66,8 @@ def _named(value: Any, inside: bool = False) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, tuple):
         return
     pairs = [(str(key).strip().replace("_", " "), _only(item)) for key, item in value]
+    if any(PART.fullmatch(key) and isinstance(item, str) for key, item in pairs):
+        return  # the object is about the part that it names
     named = [pair for pair in pairs if KEY.fullmatch(pair[0]) and not isinstance(pair[1], tuple)]
     named += [pair for pair in pairs if re.fullmatch(WORD, pair[0], re.I) and isinstance(pair[1], tuple)]
     yield from named

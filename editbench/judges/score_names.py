@@ -12,7 +12,7 @@ FINAL = r"(?:final|revised|corrected|adjusted|updated|最[终終](?:综合|綜�
 WHOLE = r"(?:overall|total|global|aggregate|combined|[总總総][体體合评]?|整[体體]|[综綜]合|종합|총|общ\w{1,3}|gesamt)"
 MEAN = r"(?:average|mean|平均分?|평균|средн\w{1,3})"
 WORD = (
-    r"(?:score|rating|grade|[评評得打][分點点]|[总總総][分点]|分[数數值]|スコア|評価|点数|점수|평점|점|puntuación|"
+    r"(?:score|rating|grade|[评評得打][分點点]|[总總総][分点]|分[数數值]|スコア|評価|点数|點數|점수|평점|점|puntuación|"
     r"calificación|puntaje|pontuação|avaliação|punteggio|bewertung|punktzahl|оценка|балл|ocena|puan|skor|nilai|"
     r"điểm(?: số)?|التقييم|الدرجة|not[ae](?= (?:final|glob|total)))"
 )

@@ -11,7 +11,7 @@ CLOSE = r"[\"'”’)\]}$]{0,4} {0,2}"
 POINTS = r"(?:(?:points?|pts|点|점|баллов|puntos|pontos|punti|punkte)(?!\w)|分(?![钟鐘之数]))?"
 OUT_OF = r"[(,]? ?(?:/|out of|sur|von|из|on a scale (?:of|from) [01][.0]{0,4} ?(?:-|to)|满分) ?"
 TEN = re.compile(
-    rf"{CLOSE}{POINTS}{CLOSE}(?:{OUT_OF}(?:10(?:\.0+)?(?![\w/%]|\.\d)|10分|ten\b))?{CLOSE}{POINTS}{CLOSE}", re.I
+    rf"{CLOSE}{POINTS}{CLOSE}(?:{OUT_OF}(?:10(?:\.0+)?(?![\w/%]|\.\d)|10[分点]|ten\b))?{CLOSE}{POINTS}{CLOSE}", re.I
 )
 BECAUSE = rf"(?:because|since|as|due|given|considering|overall|因为|(?:for|to) {EDIT})"
 FOLLOWS = re.compile(rf"[^\w%+/°±~^<>?=-]*\Z|[,:;(|{BLANK}]|-+ |{BECAUSE}", re.I)
