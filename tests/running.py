@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -69,16 +69,22 @@ def run_python(
 def _start(arguments: list[str], folder: Path, environment: dict[str, str], output: str) -> tuple[int, Future[int]]:
     """Start Python; returns its process id, and the exit code to come."""
     with Path(output).open("ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = _popen(arguments, folder, environment, file)
     return process.pid, _waiting.submit(process.wait)
+
+
+def _popen(
+    arguments: list[str], folder: Path, environment: dict[str, str], output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _fork(arguments: list[str], folder: Path, environment: dict[str, str], output: str) -> tuple[int, Future[int]]:
@@ -135,15 +141,7 @@ class Job:
         self._module, self._run_dir = f"editbench.{phase}", run_dir
         self._log = (run_dir.parent / f"job-{time.monotonic_ns()}.txt").open("w+b")
         arguments = [*_launcher(world_size), *options, "-m", self._module, f"run_dir={run_dir}", *overrides]
-        self._process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=run_dir.parent,
-            env=_environment({}),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self._process = _popen(arguments, run_dir.parent, _environment({}), self._log)
         self.torchrun = psutil.Process(self._process.pid)
 
     def __enter__(self) -> "Job":

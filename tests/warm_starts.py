@@ -40,11 +40,9 @@ import editbench
 
 def import_rooms() -> None:
     """Import all but the modules at the top, which are run as `__main__`."""
-    for package in pkgutil.iter_modules(editbench.__path__):
-        if package.ispkg and package.name != "conf":
-            folder = Path(editbench.__path__[0]) / package.name
-            for module in pkgutil.iter_modules([str(folder)]):
-                importlib.import_module(f"editbench.{package.name}.{module.name}")
+    for module in pkgutil.walk_packages(editbench.__path__, "editbench."):
+        if module.name.count(".") == 2:
+            importlib.import_module(module.name)
 
 
 def next_request() -> dict[str, Any]:

@@ -112,7 +112,7 @@ def test_weights_stay_in_the_file_that_all_processes_share(checkpoints: Path) ->
     ("name", "cache"),
     [
         ("qwen_image_edit", "first_block"),
-        ("qwen_image_edit_plus", "first_block"),
+        pytest.param("qwen_image_edit_plus", "first_block", marks=pytest.mark.slow),
         ("qwen_image_edit_plus", "taylorseer"),
     ],
 )

@@ -16,6 +16,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SHELL_SCRIPTS = [
     "launch.sh",
     "scripts/set_up.sh",
+    "scripts/check.sh",
     "scripts/test.sh",
     "scripts/slurm/run.sbatch",
     ".ci/run",
