@@ -70,7 +70,7 @@ def build_report(run_dir: RunDir, judge_name: str) -> dict[str, Any]:
         "editbench": __version__,
         "created": utc_now(),
         "run": run_dir.root.name,
-        "notes": [*_notes({"editor": editor, "judge": judge}, counts), *shape_note(shape)],
+        "notes": [*_notes({"editor": editor, "judge": judge}, counts), *shape_note(shape), *_batch_note(judgments)],
         "counts": counts,
         "overall": overall,
         "categories": categories,
@@ -118,6 +118,15 @@ def _notes(models: dict[str, dict[str, Any] | None], counts: dict[str, int]) -> 
         for name, model in models.items()
         for key in ("note", "checkpoint_note")
         if model and model.get(key)
+    ]
+
+
+def _batch_note(judgments: dict[str, Judgment]) -> list[str]:
+    sizes = sorted({judgment.batch_size for judgment in judgments.values() if judgment.batch_size})
+    if len(sizes) < 2:
+        return []
+    return [
+        f"judge: batches were cut to {' and '.join(map(str, sizes))} samples; in bfloat16 replies can differ by that"
     ]
 
 

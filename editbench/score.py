@@ -65,7 +65,8 @@ def score_all(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> None
         judge.check_labels(list(config.judge.labels))
     with job.results(lambda: JudgmentSink(job.folder, config.judge.name, todo.kept, job.session)) as results:
         draws = job.draws("batches", batches if judge else [])
-        for judgments in BatchJudge(judge, dataset, config, job.folder).run(draws, job.stopping):
+        batch_judge = BatchJudge(judge, dataset, config, job.folder, placement.batch_size)
+        for judgments in batch_judge.run(draws, job.stopping):
             results.put(functools.partial(list, judgments))
 
 

@@ -55,10 +55,14 @@ class BatchJudge:
         dataset: Where source images come from; None if the judge does not see them.
         config: The run.
         run_dir: Where the edited images lie.
+        batch_size: What batches are cut to, to be put on record.
     """
 
-    def __init__(self, judge: Judge, dataset: Dataset | None, config: Config, run_dir: RunDir) -> None:
+    def __init__(
+        self, judge: Judge, dataset: Dataset | None, config: Config, run_dir: RunDir, batch_size: int | None = None
+    ) -> None:
         self._judge, self._dataset, self._config, self._run_dir = judge, dataset, config, run_dir
+        self._batch_size = batch_size
         self._expects = config.judge.mode == "expected"
 
     def run(
@@ -87,11 +91,13 @@ class BatchJudge:
         batch = Batch([], {})
         for position, task in enumerate(tasks):
             sample, sha256 = task.sample, task.edit.sha256 or ""
-            batch.judgments.append(Judgment(sample.sample_id, sample.category, "unparsed", task.unit, sha256))
+            judgment = Judgment(sample.sample_id, sample.category, "unparsed", task.unit, sha256)
+            judgment.batch_size = self._batch_size
+            batch.judgments.append(judgment)
             try:
                 batch.requests[position] = self.request(task)
             except Exception as error:
-                _fail(batch.judgments[-1], error)
+                _fail(judgment, error)
         if batch.requests:
             try:
                 batch.prepared = self._judge.prepare(list(batch.requests.values()))

@@ -105,6 +105,7 @@ class Judgment:
         label: The most likely label.
         label_mass: Probability of all labels together, 0 to 1.
         spread: Standard deviation of the score if a label is drawn by its probability; None without a score.
+        batch_size: Samples that a batch was cut to when it was judged; in bfloat16 a reply can depend on it.
         latency_s: Seconds of the sample's batch divided by the samples in it, preparation and all tries included.
         error_type, error: Class name and message of what went wrong; None if nothing did.
     """
@@ -121,6 +122,7 @@ class Judgment:
     label: str | None = None
     label_mass: float | None = None
     spread: float | None = None
+    batch_size: int | None = None
     latency_s: float | None = None
     error_type: str | None = None
     error: str | None = None

@@ -81,3 +81,10 @@ def test_a_failure_ends_all_ranks_soon(tmp_path: Path, where: str, said: str) ->
     outcome = torchrun(2, [WORKER, where, str(tmp_path)], tmp_path, timeout_s=60)
     assert outcome.code != 0, outcome.tail
     assert said in outcome.output, outcome.tail
+
+
+def test_a_rank_0_that_plans_for_too_long_is_named_with_what_it_is_at(tmp_path: Path) -> None:
+    outcome = torchrun(2, [WORKER, "silent", str(tmp_path)], tmp_path, timeout_s=90)
+    assert outcome.code != 0
+    said = "rank 0 did not reach the end of the planning within distributed.timeout_s=2"
+    assert (tmp_path / "rank1.txt").read_text().startswith(said), outcome.tail

@@ -6,6 +6,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from editbench.components.load import open_dataset
 from editbench.config import load as configuration
 from editbench.config.schema import Config, SourceConfig
 from editbench.datasets.sources import Sources
+from editbench.edit import find_missing
 from editbench.editors.fake import FakeEditor
 from editbench.editors.one_sample import edit_one, encode
 from editbench.errors import InvalidOutputError, UserError
@@ -444,3 +446,17 @@ def test_an_editor_may_use_its_memory_again(run: Run) -> None:
     _, image = edit_task(run, Reusing("cpu"), task)
     reused.putpixel((0, 0), (1, 2, 3))
     assert image.getpixel((0, 0)) == (task.seed % 255, 0, 0)
+
+
+def test_a_redo_withdraws_the_old_edits_before_it_puts_its_settings_on_record(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_edits(run, run.find()[0])
+    config = run.load("seed=7", "on_change=redo")
+    seen: list[set[str]] = []
+    monkeypatch.setattr(
+        RunDir, "write_config", lambda self, _: seen.append({edit.state for edit in self.read_edits().values()})
+    )
+    job = SimpleNamespace(folder=run.run_dir, checkpoint=None, check_failures=lambda _: None)
+    assert len(find_missing(config, job).tasks) == 6
+    assert seen == [{"pending"}]

@@ -570,3 +570,14 @@ def test_a_report_needs_no_torch_and_no_model_library():
         "print([m for m in ('torch', 'diffusers', 'transformers', 'accelerate') if m in sys.modules])"
     )
     assert run_python(["-c", code], CHECKOUT).output == "[]\n"
+
+
+@pytest.mark.parametrize(("sizes", "told"), [((8, 8), False), ((4, 8), True), ((None, 8), False)])
+def test_judgments_of_several_batch_sizes_are_told(run, sizes, told):
+    for number, size in enumerate(sizes):
+        sample = run.sample(f"s{number}")
+        run.edited(sample)
+        run.judged(sample, score=5.0, batch_size=size)
+    run.plan()
+    notes = build_report(run.dir, "tiny")["notes"]
+    assert any("batches were cut to 4 and 8 samples" in note for note in notes) == told
