@@ -2,11 +2,16 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from editbench.errors import PeerLostError
+
 EXIT_PREEMPTED = 75
 """Exit code of a preempted worker (EX_TEMPFAIL in sysexits.h: try again later)."""
+
+_SECONDS_FOR_A_SIGNAL = 2
 
 
 class Preempted(BaseException):
@@ -23,6 +28,7 @@ class Preemption:
     def __init__(self) -> None:
         self.requested = False
         self._at_once = False
+        self._came = threading.Event()
 
     def __enter__(self) -> "Preemption":
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
@@ -43,6 +49,10 @@ class Preemption:
             self._at_once = True
             if not self.requested:
                 yield
+        except (PeerLostError, RuntimeError):  # another rank may have ended by a signal that is still to come here
+            self._at_once = False
+            self._came.wait(_SECONDS_FOR_A_SIGNAL)
+            raise
         finally:
             self._at_once = False
             if self.requested:
@@ -50,6 +60,7 @@ class Preemption:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
+        self._came.set()
         if self._at_once:
             self._at_once = False  # a second signal must not break into what the first one started
             raise Preempted

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
 from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preemption
+from editbench.errors import PeerLostError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -82,3 +84,9 @@ def test_what_fails_after_the_signal_is_told_as_the_signal():
         raise RuntimeError("the connection is lost")
     with pytest.raises(RuntimeError, match="no room"), Preemption() as preemption, preemption.at_once():
         raise RuntimeError("no room for the model")
+
+
+def test_a_rank_that_lost_another_one_to_the_signal_waits_for_its_own():
+    with Preemption() as preemption, pytest.raises(Preempted), preemption.at_once():
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        raise PeerLostError("rank 0 ended before the others; see its error")

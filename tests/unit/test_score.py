@@ -397,11 +397,13 @@ def test_one_batch_is_taken_and_prepared_ahead_and_no_more(run: Run) -> None:
 
 def test_several_batches_are_prepared_at_once_and_judged_in_order(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "preparation_workers", lambda: 3)
-    together = threading.Barrier(2)
+    another = threading.Event()
 
     class Meets(Scripted):
         def prepare(self, requests: Sequence[Request]) -> tuple[Request, ...]:
-            together.wait(20)  # each is prepared beside another one
+            if requests[0].index:
+                another.set()
+            assert another.wait(60)  # the first one is held until another one is prepared beside it
             return super().prepare(requests)
 
     judge = Meets(lambda request: f"Score: {request.index}")
