@@ -1,0 +1,35 @@
+"""What the documents point to is there: files, modules that are commands, and settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from editbench.config.load import load
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md")])
+GROUPS = "dataset|editor|judge|edit|source|distributed"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_commands_lead_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if not (document.parent / link).exists()] == []
+    modules = set(re.findall(r"-m (editbench[.\w]*)", text))
+    assert [module for module in modules if not (CHECKOUT / f"{module.replace('.', '/')}.py").exists()] == []
+
+
+def test_settings_that_the_documents_name_are_there() -> None:
+    config = load(["editor=qwen_image_edit", "judge=qwen3_vl", "run_name=x", "dataset.path=x"])
+    known = {f"{group}.{key}" for group, node in config.resolved.items() if isinstance(node, dict) for key in node}
+    accepted = {"editor.lora", "editor.allow_pickle", "editor.quantization", "editor.call", "editor.checkpoint"}
+    named = {
+        key
+        for document in DOCUMENTS
+        if document.name != "CHANGELOG.md"
+        for key in re.findall(rf"`((?:{GROUPS})\.(?!py\b)[a-z_]+)", document.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    assert named - known - accepted == set()
