@@ -221,7 +221,13 @@ def test_a_signal_ends_launch_and_its_phase(copy: Copy, tmp_path: Path, number: 
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     env = copy.env | {"HANG": "editbench.edit", "FIFO": str(fifo)}
-    launch = subprocess.Popen([copy.root / "launch.sh", "a=b"], env=env, start_new_session=True)
+    launch = subprocess.Popen(
+        [copy.root / "launch.sh", "a=b"],
+        env=env,
+        start_new_session=True,
+        # whoever started the tests in the background, or under nohup, had this signal ignored: a shell cannot undo that
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
     child = int(fifo.read_text())
     os.killpg(launch.pid, number)  # as a terminal does
     assert launch.wait(timeout=20) == code
