@@ -105,8 +105,6 @@ class Job:
     @property
     def exit_code(self) -> int:
         """0, or the code that tells a scheduler to start the job again."""
-        if self.preempted:
-            logger.warning("preempted: no more samples were started; the same command goes on from here")
         return EXIT_PREEMPTED if self.preempted else 0
 
     def stopping(self) -> bool:
@@ -182,6 +180,8 @@ class Job:
         sink = open_sink() if self.ranks.rank == 0 else SilentSink()
         with Gather(self.group, sink.handle, self.session.fail) as self._gather:
             yield self._gather
+            if self._preemption.requested:
+                self.group.stop_drawing()
         stopped = self.group.meet(self._preemption.requested, after="the phase")
         sink.close()
         self.preempted = self.group.on_rank_0(lambda: self.session.is_preempted(stopped), "the phase")
@@ -189,7 +189,8 @@ class Job:
     def turns(self, tasks: Sequence[Item], sync_every: int) -> Iterator[tuple[Item, Item | None]]:
         """Give this rank its share: rank r of n every n-th task from r on, and the one behind it, to be prepared.
 
-        All ranks meet after every `sync_every` rounds of one task each (0: never). A signal to any of them ends all.
+        All ranks meet after every `sync_every` rounds of one task each (0: never). With
+        such rounds a signal to any rank ends the turns of all.
         """
         mine = tasks[self.ranks.rank :: self.ranks.world_size]
         for number in range(math.ceil(len(tasks) / self.ranks.world_size)):
@@ -202,10 +203,11 @@ class Job:
                 return
 
     def draws(self, what: str, items: Sequence[Item]) -> Iterator[tuple[Item, Item | None]]:
-        """Give this rank items that no other has, as `Group.draw` does, until there are no more or a signal comes."""
+        """Give this rank items that no other has, as `Group.draw` does, until there are no more or a signal comes.
+
+        A signal to any rank ends the draws of all, once that one leaves `results`.
+        """
         for item, following in self.group.draw(what, items):
             if self._preemption.requested:
                 break
             yield item, following
-        if self._preemption.requested:
-            self.group.stop_drawing()

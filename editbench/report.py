@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from editbench import __version__, cli, logs
-from editbench.analysis.outcomes import WITH_IMAGE, count_causes, outcome, summarize_outcomes
+from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, outcome, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.shape import compare_shapes, shape_note
 from editbench.analysis.statistics import extreme_categories
@@ -65,12 +65,13 @@ def build_report(run_dir: RunDir, judge_name: str) -> dict[str, Any]:
         [s for s in sessions if s["phase"] == "score" and s["component"]["name"] == judge_name],
         [judgments[i] for i in ids if i in judgments],
     )
+    judged = [judgments[o["sample_id"]] for o in outcomes if o["state"] in JUDGED]
     shape = compare_shapes(edits[o["sample_id"]] for o in outcomes if o["state"] in WITH_IMAGE)
     return {
         "editbench": __version__,
         "created": utc_now(),
         "run": run_dir.root.name,
-        "notes": [*_notes({"editor": editor, "judge": judge}, counts), *shape_note(shape), *_batch_note(judgments)],
+        "notes": [*_notes({"editor": editor, "judge": judge}, counts), *shape_note(shape), *_batch_note(judged)],
         "counts": counts,
         "overall": overall,
         "categories": categories,
@@ -121,8 +122,8 @@ def _notes(models: dict[str, dict[str, Any] | None], counts: dict[str, int]) -> 
     ]
 
 
-def _batch_note(judgments: dict[str, Judgment]) -> list[str]:
-    sizes = sorted({judgment.batch_size for judgment in judgments.values() if judgment.batch_size})
+def _batch_note(judgments: list[Judgment]) -> list[str]:
+    sizes = sorted({judgment.batch_size for judgment in judgments if judgment.batch_size})
     if len(sizes) < 2:
         return []
     return [

@@ -21,7 +21,7 @@ from editbench.judges.placement import place
 from editbench.plan import planned_dataset, show_dry_run
 from editbench.run.records import JudgeTask, Judgment
 from editbench.run.sinks import JudgmentSink
-from editbench.todo import Todo, cut_batches, find_judge_tasks, read_edited_plan, withdraw_judgments
+from editbench.todo import Todo, all_edited, cut_batches, find_judge_tasks, read_edited_plan, withdraw_judgments
 
 logger = logging.getLogger("editbench.score")
 
@@ -42,7 +42,7 @@ def find_missing(config: Config, job: Job) -> Todo[JudgeTask, Judgment]:
     folder, judge = job.folder, config.judge.name
     plan = read_edited_plan(folder)
     todo = find_judge_tasks(config, folder, plan, job.checkpoint)
-    if not todo.total and len(folder.read_edits()) < len(plan.samples):
+    if not todo.total and not all_edited(plan, folder.read_edits()):
         raise UserError(f"{folder.root}: no planned sample has an edited image yet; run the edit phase first")
     if todo.total < len(plan.samples):
         logger.warning("%d of %d planned samples have an edited image", todo.total, len(plan.samples))

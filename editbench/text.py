@@ -13,6 +13,9 @@ from typing import Any
 WORD_JOINER = "\N{WORD JOINER}"
 """Invisible, and no tokenizer joins it with its neighbours into a special token."""
 
+_VOCABULARY = 2**20
+"""Numbers below it may be the id of a token; larger ones are a token to log in with."""
+
 _SECRET_KEY = re.compile(
     r"(^|[_-]|(?<=[a-z])(?=[A-Z]))(?i:token|secrets?|passwords?|passwd|passphrase|credentials?|authorization|"
     r"((?<![a-z])(hf|auth|access|api)[_-]?tokens)|(api|access|secret|private|auth)[_-]?keys?)$"
@@ -41,7 +44,7 @@ def redact(value: Any, key: str = "") -> Any:
         return {name: redact(item, key if secret else str(name)) for name, item in value.items()}
     if isinstance(value, list):
         return [redact(item, key) for item in value]
-    is_token_id = isinstance(value, int) and key.lower().endswith("token")
+    is_token_id = isinstance(value, int) and value < _VOCABULARY and key.lower().endswith("token")
     if not secret or not value or isinstance(value, bool) or is_token_id or _REDACTED.fullmatch(str(value)):
         return value
     return f"<redacted {hashlib.sha256(str(value).encode()).hexdigest()[:12]}>"

@@ -6,7 +6,7 @@ processes.
 
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from editbench.components.checkpoint import Checkpoint
@@ -131,6 +131,15 @@ def find_judge_tasks(
     if changed and config.on_change == "stop":
         raise refuse_changed("judgments", changed, run_dir.read_config(config.judge.name), config.resolved, JUDGE_KEYS)
     return Todo(tasks, kept)
+
+
+def all_edited(plan: Plan, edits: Mapping[str, Edit]) -> bool:
+    """Whether every planned sample has been edited, be it without success."""
+    found = [edits.get(sample.sample_id) for sample in plan.samples]
+    return all(
+        edit is not None and edit.state != "pending" and edit.input == sample_input(sample)
+        for sample, edit in zip(plan.samples, found, strict=True)
+    )
 
 
 def read_edited_plan(run_dir: RunDir) -> Plan:

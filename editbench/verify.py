@@ -71,10 +71,13 @@ def _check_edits(run_dir: RunDir, findings: Findings) -> dict[str, Edit]:
     """Re-hash every image that the index names, and every byte of the shards; returns the latest edits."""
     stored = _scan_shards(run_dir, findings)  # before the index: a phase at work writes there last
     edits = _read(findings, lambda: list(read_lines(run_dir.edits_index, Edit))) or []
+    latest = {edit.sample_id: edit for edit in edits}
     for edit in edits:
         if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
             continue
         stored.pop((edit.shard, edit.offset), None)
+        if edit is not latest[edit.sample_id]:
+            continue
         try:
             read_image(run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
         except ValueError as error:
@@ -84,7 +87,7 @@ def _check_edits(run_dir: RunDir, findings: Findings) -> dict[str, Edit]:
         "the next start of the edit phase takes it up"
         for (shard, _), key in stored.items()
     ]
-    return {edit.sample_id: edit for edit in edits}
+    return latest
 
 
 def _scan_shards(run_dir: RunDir, findings: Findings) -> dict[tuple[int, int], str]:
@@ -114,7 +117,8 @@ def _check_units(
         return
     tasks, _ = find_edit_tasks(wanted, run_dir, plan, _checkpoint(wanted.editor))
     for task in tasks:
-        done = task.sample.sample_id in latest
+        edit = latest.get(task.sample.sample_id)
+        done = edit is not None and edit.state != "pending"
         findings["stale" if done else "missing"].append(f"edit of {task.sample.sample_id!r}")
 
 
@@ -145,7 +149,8 @@ def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config | None, fi
     for task in tasks:
         judgment = judgments.pop(task.sample.sample_id, None)
         if judgment is not None and judgment.image_sha256 == task.edit.sha256:
-            findings["stale"].append(f"judgment of {task.sample.sample_id!r} by {name}")
+            kind = "missing" if judgment.state == "edited" else "stale"  # withdrawn
+            findings[kind].append(f"judgment of {task.sample.sample_id!r} by {name}")
     for sample_id, judgment in judgments.items():
         again = _score_again(judgment, wanted)
         if judgment.state in ("scored", "unparsed") and judgment.score != again:

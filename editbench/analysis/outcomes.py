@@ -8,7 +8,8 @@ from editbench.analysis.statistics import summarize
 from editbench.run.identity import sample_input
 from editbench.run.records import FAILURE_STATES, Edit, Judgment, Sample, State
 
-WITH_IMAGE: tuple[State, ...] = ("edited", "scored", "unparsed", "judge_failed")
+JUDGED: tuple[State, ...] = ("scored", "unparsed", "judge_failed")
+WITH_IMAGE: tuple[State, ...] = ("edited", *JUDGED)
 """States of samples that have an edited image."""
 
 

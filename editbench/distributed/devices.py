@@ -82,7 +82,8 @@ def visible_gpus() -> int:
 
 def processes(overrides: Sequence[str]) -> int:
     """Count the processes of a node: one per GPU that the overrides and CUDA let us use, 2 without a GPU."""
-    chosen = [override for override in overrides if override.startswith("device_ids=")][-1:]
+    given = [override.lstrip("+").strip(" '\"") for override in overrides]
+    chosen = [override for override in given if override.startswith("device_ids=")][-1:]
     visible = visible_gpus()
     if visible and chosen and chosen[0].endswith("]"):
         return chosen[0].count(",") + 1

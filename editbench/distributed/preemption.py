@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -10,8 +10,6 @@ from editbench.errors import PeerLostError
 
 EXIT_PREEMPTED = 75
 """Exit code of a preempted worker (EX_TEMPFAIL in sysexits.h: try again later)."""
-
-_SECONDS_FOR_A_SIGNAL = 2
 
 
 class Preempted(BaseException):
@@ -28,7 +26,6 @@ class Preemption:
     def __init__(self) -> None:
         self.requested = False
         self._at_once = False
-        self._came = threading.Event()
 
     def __enter__(self) -> "Preemption":
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
@@ -51,7 +48,8 @@ class Preemption:
                 yield
         except (PeerLostError, RuntimeError):  # another rank may have ended by a signal that is still to come here
             self._at_once = False
-            self._came.wait(_SECONDS_FOR_A_SIGNAL)
+            for _ in range(20):
+                time.sleep(0 if self.requested else 0.1)
             raise
         finally:
             self._at_once = False
@@ -60,7 +58,6 @@ class Preemption:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
-        self._came.set()
         if self._at_once:
             self._at_once = False  # a second signal must not break into what the first one started
             raise Preempted

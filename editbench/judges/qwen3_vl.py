@@ -4,8 +4,9 @@ import copy
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from editbench.config.annotations import Count
 from editbench.config.schema import ANSWER_START
 from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
@@ -15,7 +16,7 @@ from editbench.judges.chat_template import ChatTemplate
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("bfloat16", "float16", "float32")
+Dtype = Literal["bfloat16", "float16", "float32"]
 
 NUMBER_TOKENS = 12
 """Room for `10.000/10` and what ends it, where only the number of a reply is lacking."""
@@ -59,7 +60,7 @@ class Qwen3VLJudge:
         thinking: As in `ChatTemplate`.
 
     Raises:
-        UserError: no such dtype, or the chat template knows no thinking that could be wanted.
+        UserError: the chat template knows no thinking that could be wanted.
     """
 
     def __init__(
@@ -69,9 +70,9 @@ class Qwen3VLJudge:
         revision: str | None = None,
         allow_pickle: bool = False,
         trust_remote_code: bool = False,
-        dtype: str = "bfloat16",
-        max_new_tokens: int = 128,
-        max_image_pixels: int | None = None,
+        dtype: Dtype = "bfloat16",
+        max_new_tokens: Count = 128,
+        max_image_pixels: Count | None = None,
         thinking: bool | None = None,
     ) -> None:
         import torch
@@ -79,8 +80,6 @@ class Qwen3VLJudge:
 
         from editbench.judges.prompt_prefix import PromptPrefixes
 
-        if dtype not in DTYPES:
-            raise UserError(f"judge.dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
         transformers_logging.disable_progress_bar()
         model, self._processor = self._load(
             checkpoint,

@@ -78,7 +78,7 @@ def parse_score(reply: str, title: str | None = None) -> float | None:
     lines = [line for line in text.split("\n") if re.search(rf"[\w{BLANK}]", line)]
     clauses = [(number, clause) for number, line in enumerate(lines) for clause in BREAK.split(line)]
     found = [(names.rank(name), only_value(value) if isinstance(value, str) else None, -1) for name, value in named]
-    found += _labels(lines, clauses)
+    found += _labels(lines, clauses, reply.rstrip().endswith(("…", "...")))
     if found:
         return _decide(found, [clause for _, clause in clauses])
     marks = {_marked(clause, mark) for _, clause in clauses for mark in MARK.finditer(clause)}
@@ -119,8 +119,11 @@ def _thinking(reply: str) -> tuple[int, str]:
     return end, unclosed
 
 
-def _labels(lines: list[str], clauses: list[tuple[int, str]]) -> list[Found]:
-    """Find the scores that clauses name; a value on the line below its label stands there alone."""
+def _labels(lines: list[str], clauses: list[tuple[int, str]], cut: bool) -> list[Found]:
+    """Find the scores that clauses name; a value on the line below its label stands there alone.
+
+    In a reply that was cut off a plain name counts where it comes first: elsewhere it may be one of several parts.
+    """
     found: list[Found] = []
     parts = False
     for place, (number, clause) in enumerate(clauses):
@@ -131,9 +134,12 @@ def _labels(lines: list[str], clauses: list[tuple[int, str]]) -> list[Found]:
         last = not rest.strip() and lines[number].endswith(clause) and number + 1 < len(lines)
         below = lines[number + 1] if last else ""
         value = only_value(below) if below else first_value(rest)
+        if "would" in label[0] and re.search(r"\d,? but\b", rest):
+            continue  # what would be given is not
         explicit = label["name"] and label[0].rstrip()[-1] in ":=" and BLANK not in below + rest
         if names.rank(label[0]) == 1 and label["name"] and lines[number].startswith(clause):
             parts = parts or _of_a_part(lines, number)
+        parts = parts or (cut and place > 0 and names.rank(label[0]) == 1)
         listed = value == 1 and any(re.search(r"\b2\.\Z", after) for _, after in clauses[place + 1 : place + 6])
         if (value is not None or explicit) and not listed:
             found.append((names.rank(label[0]), value, place))
@@ -159,7 +165,11 @@ def _decide(found: list[Found], clauses: list[str]) -> float | None:
     others = [place for _, value, place in top if value != score]
     if others and not any(map(names.CORRECTION.search, clauses[others[-1] + 1 : last + 1])):
         return None
-    taken_back = any(names.CORRECTION.search(clause) and re.search(r"\d", clause) for clause in clauses[last + 1 :])
+    behind = clauses[last + 1 :]
+    taken_back = any(
+        names.CORRECTION.search(clause) and re.search(r"\d", " ".join(behind[place : place + 2]))
+        for place, clause in enumerate(behind)
+    )
     return None if taken_back else score
 
 

@@ -17,7 +17,8 @@ WRAPPER = re.compile(
     r"(?:evaluation|assessment|result|judge?ment|output|answer|response|verdict|overall|final|scores)",
     re.I,
 )
-PART = re.compile(r"criterion|criteria|aspect|dimension|metric|item|name", re.I)
+PART = re.compile(r"criterion|criteria|aspect|dimension|metric|item|name|type|for|image|section", re.I)
+SCALE = re.compile(r"(?:max(?:imum)?|out of|scale|range)(?: (?:score|value|points))?", re.I)
 # What Python, or haste, writes in place of JSON: single quotes, a comma before the end, True.
 LENIENT = re.compile(
     r""""(?:[^"\\]|\\.)*+"?|(?<=[{\[,:\s])'(?P<single>(?:[^'\\\n]|\\.)*+)'(?=\s*[:,}\]])|(?P<comma>,)(?=\s*[}\]])"""
@@ -68,6 +69,11 @@ def _named(value: Any, inside: bool = False) -> Iterator[tuple[str, Any]]:
     pairs = [(str(key).strip().replace("_", " "), _only(item)) for key, item in value]
     if any(PART.fullmatch(key) and isinstance(item, str) for key, item in pairs):
         return  # the object is about the part that it names
+    is_aspect = {("scale", str(number)) for number in range(10)}  # how large things are, beside other criteria
+    scales = [str(item) for key, item in pairs if SCALE.fullmatch(key) and (key.lower(), str(item)) not in is_aspect]
+    if not all(re.search(r"(?<![\d.])10(?:\.0+)?\Z", scale) for scale in scales):
+        yield "score", None  # it is on another scale
+        return
     named = [pair for pair in pairs if KEY.fullmatch(pair[0]) and not isinstance(pair[1], tuple)]
     named += [pair for pair in pairs if re.fullmatch(WORD, pair[0], re.I) and isinstance(pair[1], tuple)]
     yield from named

@@ -51,7 +51,10 @@ ABOUT_EDIT = re.compile(
 """What a heading says that is about the whole edit and its judgment, not about a part."""
 
 CORRECTION = re.compile(
-    r"\b(?:actually|wait|correct(?:ion|ed)|on reflection|reconsider\w*|revis\w+)\b|更正|修正|重新", re.I
+    r"\b(?:actually|wait|hmm|correct(?:ion|ed)|on reflection|reconsider\w*|revis\w+|becomes|too (?:high|low|"
+    r"generous|harsh)|(?:i|we)(?:['’]ll| would| will)? (?:lower|reduce|change|deduct))\b|"
+    r"\A[^\w+]*(?:deduct\w*|minus|less|\+) ?\d|\bno, \d|更正|修正|重新|[应應][为為该該]|改[为為]|扣",
+    re.I,
 )
 """What takes an earlier score back."""
 

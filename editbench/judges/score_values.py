@@ -17,7 +17,14 @@ BECAUSE = rf"(?:because|since|as|due|given|considering|overall|因为|(?:for|to)
 FOLLOWS = re.compile(rf"[^\w%+/°±~^<>?=-]*\Z|[,:;(|{BLANK}]|-+ |{BECAUSE}", re.I)
 COUNT = r"[-+]?\d[\d.]*+(?!%| (?:of \d+ )?(?!out|points|stars|for)[a-z]{3})"  # a number that counts no things
 NEXT_PART = r" ?\([^()\d]{1,40}\)[,;]? ?(?:and |[-+] ?)?\d"  # "8 (light), 6 (shadow)"
-SPOILED = re.compile(rf"\W*(?:(?:to(?! th)|or|and|out|of|max|on a|scale)\b|满分|(?:but )?{COUNT})|{NEXT_PART}", re.I)
+LOWERED = (
+    r"(?:but .{0,60})?(?:minus|less|deduct\w*|becomes|costs?|lower\w*|reduc\w*)\b[^\n.]{0,20}\d|"
+    r"但.{0,20}[应應]\D{0,3}\d"
+)
+PARTLY = r"(?:baseline|start|neutral|example|at most|original|source|before|[^()\d]{1,20} only)\b"
+SPOILED = re.compile(
+    rf"\W*(?:(?:to(?! th)|or|and|out|of|max|on a|scale)\b|满分|(?:but )?{COUNT}|{LOWERED}|{PARTLY})|{NEXT_PART}", re.I
+)
 
 
 def first_value(text: str) -> float | None:

@@ -1,6 +1,6 @@
 """Every path of a run, its plan, and who works in it.
 
-The run folder is the contract between the phases and with users' scripts; the README documents it.
+The run folder is the contract between the phases and with users' scripts; docs/run-folder.md documents it.
 """
 
 import dataclasses
@@ -101,7 +101,8 @@ class RunDir:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.plan_file} is no plan, or no longer the one that was written ({error}); restore it, or remove "
-                "it and start the edit phase again, which keeps the edits that fit the dataset"
+                "it and start the edit phase again, which keeps the edits that fit (those of an "
+                "earlier version of editbench need on_change=redo)"
             ) from error
 
     def write_plan(self, plan: Plan) -> None:
@@ -120,9 +121,12 @@ class RunDir:
         if not path.exists():
             return {}
         try:
-            config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is no YAML ({error}); remove it and start the phase again") from error
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path} is no YAML ({reason}); remove it and start the phase again") from error
+        if not isinstance(config, dict):
+            raise UserError(f"{path} holds no settings; remove it and start the phase again")
         return config
 
     def write_config(self, resolved: dict[str, Any], judge: str | None = None) -> None:
@@ -158,18 +162,23 @@ class RunDir:
         }
 
     def committed_shard_end(self) -> tuple[int, int] | None:
-        """Where the last image that the index knows ends, as (shard, end in bytes); None without any."""
-        return max(
+        """Where images are to be appended, as (shard, byte); None if the index names none.
+
+        That is the end of the last image that the index names. Where that shard has been lost or cut, it is where a new
+        one begins, so that no line of the index ever names the place of another image.
+        """
+        last = max(
             (
                 (edit.shard, sample_end(edit.offset, edit.length))
                 for edit in read_lines(self.edits_index, Edit)
-                if edit.shard is not None
-                and edit.offset is not None
-                and edit.length is not None
-                and (self.edits / shard_name(edit.shard)).exists()
+                if edit.shard is not None and edit.offset is not None and edit.length is not None
             ),
             default=None,
         )
+        if last is None:
+            return None
+        path = self.edits / shard_name(last[0])
+        return last if path.exists() and path.stat().st_size >= last[1] else (last[0] + 1, 0)
 
     def read_judgments(self, judge: str) -> dict[str, Judgment]:
         """Read the latest judgment of each sample."""

@@ -125,6 +125,8 @@ class Session(SilentSession):
         self._display.stop()
         if kind is None:
             self._write("preempted" if self.preempted else "done")
+            if self.preempted:
+                logger.warning("preempted: no more samples were started; the same command goes on from here")
             return
         try:
             self._write("failed")

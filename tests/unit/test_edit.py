@@ -460,3 +460,20 @@ def test_a_redo_withdraws_the_old_edits_before_it_puts_its_settings_on_record(
     job = SimpleNamespace(folder=run.run_dir, checkpoint=None, check_failures=lambda _: None)
     assert len(find_missing(config, job).tasks) == 6
     assert seen == [{"pending"}]
+
+
+def test_images_edited_anew_after_a_shard_was_cut_never_take_the_place_of_others(run: Run) -> None:
+    write_edits(run, run.find()[0])
+    shard = run.run_dir.edits / "shard-00000.tar"
+    with shard.open("r+b") as file:
+        file.truncate(shard.stat().st_size // 2)
+    lost = run.run_dir.lost_images(run.run_dir.read_edits())
+    assert 0 < len(lost) < 6
+    tasks, _ = run.find("on_change=redo")
+    assert {task.sample.sample_id for task in tasks} == lost
+    write_edits(run, tasks)
+    edits = run.run_dir.read_edits()
+    assert {edits[sample_id].shard for sample_id in lost} == {1}
+    for edit in edits.values():
+        read_image(run.run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
+    assert run.run_dir.committed_shard_end()[0] == 1

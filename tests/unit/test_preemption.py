@@ -90,3 +90,11 @@ def test_a_rank_that_lost_another_one_to_the_signal_waits_for_its_own():
     with Preemption() as preemption, pytest.raises(Preempted), preemption.at_once():
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         raise PeerLostError("rank 0 ended before the others; see its error")
+
+
+def test_signals_in_a_row_never_block_each_other():
+    with Preemption() as preemption:
+        for _ in range(2000):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert preemption.requested

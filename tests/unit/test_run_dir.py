@@ -16,7 +16,7 @@ from editbench.run.lines import JsonLines, read_json, read_lines, write_atomic
 from editbench.run.records import Edit, Judgment, Sample, to_dict
 from editbench.run.sealed_json import seal
 from editbench.run.session import Session, SilentSession
-from editbench.run.shards import shard_name
+from editbench.run.shards import sample_end, shard_name
 from editbench.run.tally import Tally
 
 
@@ -54,7 +54,8 @@ def write_index(run, *edits):
     for one in edits:
         lines.append(one)
         if one.shard is not None:
-            (run.edits / shard_name(one.shard)).touch()
+            with (run.edits / shard_name(one.shard)).open("ab") as shard:
+                shard.truncate(max(shard.tell(), sample_end(one.offset, one.length)))
     lines.close()
 
 
@@ -399,6 +400,17 @@ def test_committed_end_is_that_of_the_last_image_in_the_last_shard(run, places, 
 def test_committed_end_counts_images_that_were_edited_anew_since_and_no_failures(run):
     write_index(run, image_at("a", 0, 8192, 512), image_at("a", 0, 1024, 512), edit("b", state="edit_failed"))
     assert run.committed_shard_end() == (0, 8704)
+
+
+@pytest.mark.parametrize("size", [None, 0, 8703])
+def test_behind_a_shard_that_is_lost_or_cut_a_new_one_begins(run, size):
+    write_index(run, image_at("a", 0, 1024, 512), image_at("b", 1, 8192, 512))
+    shard = run.edits / shard_name(1)
+    if size is None:
+        shard.unlink()
+    else:
+        os.truncate(shard, size)
+    assert run.committed_shard_end() == (2, 0)
 
 
 def test_paths_are_as_documented(tmp_path):
