@@ -58,15 +58,15 @@ def edit_all(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> None:
             turns = job.turns(todo.tasks, config.edit.sync_every)
         else:
             turns = job.draws("edits", todo.tasks if editor else [])
-        finished: list[functools.partial[tuple[Edit, bytes | None]]] = []
+        finished = None
         for task, following in turns:
             source = sources.take(task.sample, then=following.sample if following else None)
-            while finished:  # encoded behind this edit: before the barrier it would take cores from ranks on their way
-                results.put(finished.pop())
+            if finished:  # encoded behind this edit: before the barrier it would take cores from ranks on their way
+                results.put(finished)
             edit, image = edit_one(editor, task, source, job.session.step)
-            finished.append(functools.partial(encode, edit, image))
-        while finished:
-            results.put(finished.pop())
+            finished = functools.partial(encode, edit, image)
+        if finished:
+            results.put(finished)
     if editor:
         job.session.loaded(editor.describe())  # with what it has counted by now
 

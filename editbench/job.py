@@ -189,8 +189,8 @@ class Job:
     def turns(self, tasks: Sequence[Item], sync_every: int) -> Iterator[tuple[Item, Item | None]]:
         """Give this rank its share: rank r of n every n-th task from r on, and the one behind it, to be prepared.
 
-        All ranks meet after every `sync_every` rounds of one task each (0: never). With
-        such rounds a signal to any rank ends the turns of all.
+        All ranks meet after every `sync_every` rounds of one task each (0: never). With such meetings a signal to any
+        rank ends the turns of all.
         """
         mine = tasks[self.ranks.rank :: self.ranks.world_size]
         for number in range(math.ceil(len(tasks) / self.ranks.world_size)):

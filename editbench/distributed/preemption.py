@@ -11,6 +11,8 @@ from editbench.errors import PeerLostError
 EXIT_PREEMPTED = 75
 """Exit code of a preempted worker (EX_TEMPFAIL in sysexits.h: try again later)."""
 
+_SECONDS_FOR_A_SIGNAL = 2
+
 
 class Preempted(BaseException):
     """A signal came while there was nothing to be finished."""
@@ -48,8 +50,9 @@ class Preemption:
                 yield
         except (PeerLostError, RuntimeError):  # another rank may have ended by a signal that is still to come here
             self._at_once = False
-            for _ in range(20):
-                time.sleep(0 if self.requested else 0.1)
+            deadline = time.monotonic() + _SECONDS_FOR_A_SIGNAL
+            while not self.requested and time.monotonic() < deadline:
+                time.sleep(0.1)
             raise
         finally:
             self._at_once = False

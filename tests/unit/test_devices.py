@@ -17,6 +17,7 @@ from editbench.distributed.devices import (
     edit_device,
     is_lost,
     measure,
+    processes,
     usable_devices,
     visible_gpus,
 )
@@ -433,3 +434,11 @@ def test_the_needed_devices_of_this_file_follow_the_formula():
     for (checkpoint_gb, size), needed in NEEDED.items():
         usable = 0.98 * TOTAL_GIB[size] - 3
         assert needed == math.ceil(checkpoint_gb * GB * 1.05 / GIB / usable)
+
+
+@pytest.mark.parametrize(
+    "override", ["device_ids=[0,2]", "++device_ids=[0,2]", "'device_ids=[0,2]'", "device_ids=[0,2] "]
+)
+def test_the_launcher_counts_chosen_devices_however_they_are_written(monkeypatch, override):
+    monkeypatch.setattr("editbench.distributed.devices.visible_gpus", lambda: 4)
+    assert processes([override]) == 2

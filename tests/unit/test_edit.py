@@ -36,7 +36,8 @@ from editbench.run.session import Session
 from editbench.run.shards import read_image
 from editbench.run.sinks import EditSink
 from editbench.run.tally import Tally
-from editbench.todo import find_edit_tasks, withdraw_edits
+from editbench.todo import all_edited, find_edit_tasks, withdraw_edits
+from editbench.verify import verify
 
 CATEGORIES = ["物理", "environmental", "社会", "causal", "指代", "物理"]
 
@@ -477,3 +478,15 @@ def test_images_edited_anew_after_a_shard_was_cut_never_take_the_place_of_others
     for edit in edits.values():
         read_image(run.run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
     assert run.run_dir.committed_shard_end()[0] == 1
+
+
+def test_withdrawn_edits_are_missing_for_verify_and_no_reason_to_call_the_run_edited(run: Run) -> None:
+    tasks, _ = run.find()
+    write_edits(run, tasks)
+    run.run_dir.write_config(run.config.resolved)
+    assert all_edited(run.plan, run.run_dir.read_edits())
+    withdraw_edits(tasks[:2], run.run_dir)
+    assert not all_edited(run.plan, run.run_dir.read_edits())
+    findings = verify(run.run_dir)
+    assert findings["missing"][:2] == [f"edit of {task.sample.sample_id!r}" for task in tasks[:2]]
+    assert not findings["stale"] and not findings["damaged"]

@@ -426,3 +426,11 @@ def test_each_phase_keeps_the_other_s_part_of_the_configuration(run):
     assert run.read_config() == {"seed": 1, "editor": {"name": "a"}, "judge": {"name": "y"}, "rubrics": {"p": 1}}
     run.write_config({"seed": 3, "editor": {"name": "c"}, "judge": {"name": "z"}, "rubrics": {}})
     assert run.read_config() == {"seed": 3, "editor": {"name": "c"}, "judge": {"name": "y"}, "rubrics": {"p": 1}}
+
+
+@pytest.mark.parametrize("text", ["null", "[1]", "a: ["])
+def test_a_config_file_that_holds_no_settings_is_told_in_one_line(run, text):
+    run.config_file.write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml (holds no settings|is no YAML)") as caught:
+        run.read_config()
+    assert "\n" not in str(caught.value)

@@ -255,3 +255,8 @@ def test_restoring_undoes_redacting(given: dict[str, object]) -> None:
 def test_restoring_from_other_data_invents_nothing() -> None:
     redacted = redact({"a": {"token": "t"}, "b": [{"token": "t"}], "c": 1})
     assert restore(redacted, {"a": 5, "b": []}) == {"a": {"token": None}, "b": [{"token": None}], "c": 1}
+
+
+def test_the_id_of_a_token_is_shown_and_a_number_to_log_in_with_is_not():
+    assert redact({"eos_token": 151645}) == {"eos_token": 151645}
+    assert "12345678901" not in str(redact({"hf_token": 12345678901}))
