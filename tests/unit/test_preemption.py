@@ -5,6 +5,7 @@ import signal
 import threading
 
 import pytest
+from running import run_python
 
 from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preemption
 from editbench.errors import PeerLostError
@@ -92,9 +93,27 @@ def test_a_rank_that_lost_another_one_to_the_signal_waits_for_its_own():
         raise PeerLostError("rank 0 ended before the others; see its error")
 
 
-def test_signals_in_a_row_never_block_each_other():
-    with Preemption() as preemption:
-        for _ in range(2000):
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGUSR1)
-        assert preemption.requested
+SIGNALS_WITHIN_SIGNALS = """
+import os, signal, sys
+from editbench.distributed.preemption import Preemption
+
+def another(frame, event, _):
+    if len(sent) < 50:
+        sent.append(event)
+        os.kill(os.getpid(), signal.SIGUSR1)
+    return another
+
+sent = []
+with Preemption() as preemption:
+    sys.settrace(another)
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(100):
+        pass
+    sys.settrace(None)
+    print(preemption.requested, bool(sent))
+"""
+
+
+def test_a_signal_within_the_handling_of_another_blocks_nothing(tmp_path):
+    outcome = run_python(["-c", SIGNALS_WITHIN_SIGNALS], tmp_path, timeout_s=30)
+    assert outcome.output == "True True\n", outcome.tail
