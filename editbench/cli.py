@@ -8,11 +8,13 @@ import os
 import sys
 import time
 import traceback
+import typing
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from editbench.components.check import check_components
 from editbench.config import load as configuration
+from editbench.config.options import read as read_options
 from editbench.config.places import CONF_DIR
 from editbench.config.schema import Config
 from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted
@@ -35,14 +37,36 @@ def run(main: Callable[[Config], int | None], description: str | None, uses_comp
         description: Its module's docstring, shown by `--help`.
         uses_components: Whether the classes of dataset, editor and judge are imported and checked.
     """
-    parser = argparse.ArgumentParser(
-        description=description, epilog=_epilog(), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _parser(description, _epilog())
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
     parser.add_argument("--config-dir", help="folder of your own YAMLs, laid out as conf/, searched beside it")
     arguments = parser.parse_intermixed_args()
+    _end_with(lambda: main(_load(arguments.overrides, arguments.config_dir, uses_components)))
+
+
+def run_with_options(main: Callable[[Any], int | None], options: type[Any], description: str | None) -> None:
+    """Run a command that looks at finished runs; ends the process as `run` does.
+
+    Args:
+        main: The command, called with its options; returns the exit code, None for 0.
+        options: Dataclass of what can be given as `key=value`.
+        description: Its module's docstring, shown by `--help`.
+    """
+    parser = _parser(description, "")
+    parser.add_argument("options", nargs="*", metavar="key=value", help=", ".join(typing.get_type_hints(options)))
+    arguments = parser.parse_args()
+    _end_with(lambda: main(read_options(options, arguments.options)))
+
+
+def _parser(description: str | None, epilog: str) -> argparse.ArgumentParser:
+    kind = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=description, epilog=epilog, formatter_class=kind)
+
+
+def _end_with(command: Callable[[], int | None]) -> None:
+    """Call a command, say what went wrong if something did, and end the process if the exit code is not 0."""
     try:
-        code = main(_load(arguments.overrides, arguments.config_dir, uses_components)) or 0
+        code = command() or 0
     except UserError as error:
         _say(error)
         code = EXIT_PEER_LOST if isinstance(error, PeerLostError) else EXIT_USER_ERROR
