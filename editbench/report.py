@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from editbench import __version__, cli, logs
-from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, outcome, summarize_outcomes
+from editbench.analysis.histogram import piled_up_note
+from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, macro, outcome, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.shape import compare_shapes, shape_note
 from editbench.analysis.statistics import extreme_categories
-from editbench.config.schema import Config
+from editbench.config.schema import Config, ReportConfig
 from editbench.errors import UserError
 from editbench.run.folder import Plan, RunDir, utc_now
 from editbench.run.lines import write_atomic
@@ -31,16 +32,17 @@ def main(config: Config) -> None:
     if config.dry_run:
         logs.console().print(f"dry run of phase report: would read {run_dir.root}", markup=False, highlight=False)
         return
-    report = build_report(run_dir, config.judge.name)
+    report = build_report(run_dir, config.judge.name, config.report)
     show_report(logs.console(), report, write_report(run_dir, report))
 
 
-def build_report(run_dir: RunDir, judge_name: str) -> dict[str, Any]:
+def build_report(run_dir: RunDir, judge_name: str, settings: ReportConfig | None = None) -> dict[str, Any]:
     """Collect all that is known of a run.
 
     Args:
         run_dir: The run.
         judge_name: Whose judgments count.
+        settings: What the report holds beside; None: the defaults.
 
     Raises:
         UserError: there is no such run, one of its files is damaged, or only other judges have judged it.
@@ -50,13 +52,15 @@ def build_report(run_dir: RunDir, judge_name: str) -> dict[str, Any]:
     outcomes = [
         outcome(sample, edits.get(sample.sample_id), judgments.get(sample.sample_id)) for sample in plan.samples
     ]
+    settings = settings or ReportConfig()
+    names = dict.fromkeys(sample.category for sample in plan.samples)
     categories = {
-        category: summarize_outcomes(o for o in outcomes if o["category"] == category)
-        for category in dict.fromkeys(sample.category for sample in plan.samples)
+        name: summarize_outcomes([o for o in outcomes if o["category"] == name], settings.bootstrap) for name in names
     }
     best, worst = extreme_categories({name: section["mean"] for name, section in categories.items()})
-    overall = summarize_outcomes(outcomes)
+    overall = summarize_outcomes(outcomes, settings.bootstrap) | {"macro": macro(outcomes)}
     counts = overall.pop("counts") | {"skipped": len(plan.skipped)}
+    missing = counts["not_edited_yet"] + counts["not_judged_yet"]
     sessions = run_dir.read_sessions()
     editor, edit_phase = sum_up_phase(
         [s for s in sessions if s["phase"] == "edit"], [edits[i] for i in ids if i in edits]
@@ -71,7 +75,14 @@ def build_report(run_dir: RunDir, judge_name: str) -> dict[str, Any]:
         "editbench": __version__,
         "created": utc_now(),
         "run": run_dir.root.name,
-        "notes": [*_notes({"editor": editor, "judge": judge}, counts), *shape_note(shape), *_batch_note(judged)],
+        "partial": {"missing": missing} if missing else None,
+        "notes": [
+            *_partial_note(counts),
+            *_notes({"editor": editor, "judge": judge}, counts),
+            *piled_up_note(overall, categories),
+            *shape_note(shape),
+            *_batch_note(judged),
+        ],
         "counts": counts,
         "overall": overall,
         "categories": categories,
@@ -120,6 +131,12 @@ def _notes(models: dict[str, dict[str, Any] | None], counts: dict[str, int]) -> 
         for key in ("note", "checkpoint_note")
         if model and model.get(key)
     ]
+
+
+def _partial_note(counts: dict[str, int]) -> list[str]:
+    left = {"edited": counts["not_edited_yet"], "judged": counts["not_judged_yet"]}
+    said = " and ".join(f"{count} not {what} yet" for what, count in left.items() if count)
+    return [f"PARTIAL: of {counts['planned']} samples {said}; the numbers are of the others"] if said else []
 
 
 def _batch_note(judgments: list[Judgment]) -> list[str]:

@@ -4,34 +4,54 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from editbench.analysis.statistics import summarize
+from editbench.analysis.histogram import histogram
+from editbench.analysis.statistics import bootstrap_interval, macro_mean, rate, summarize, with_failures
 from editbench.run.identity import sample_input
 from editbench.run.records import FAILURE_STATES, Edit, Judgment, Sample, State
 
 JUDGED: tuple[State, ...] = ("scored", "unparsed", "judge_failed")
+_SAID = ("reply", "completion", "label", "label_mass", "spread")
+
 WITH_IMAGE: tuple[State, ...] = ("edited", *JUDGED)
 """States of samples that have an edited image."""
 
 
 def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dict[str, Any]:
-    """What became of one sample: its state, its score and how that was had, and what went wrong if something did."""
-    state: State = "pending"
-    failure: Edit | Judgment | None = None
-    score = answered = None
-    if edit is not None and edit.input == sample_input(sample):
-        state, failure = edit.state, edit
-        if edit.state == "edited" and judgment is not None and judgment.image_sha256 == edit.sha256:
-            state, failure, score = judgment.state, judgment, judgment.score
-            answered = _answered(judgment)
+    """What became of one sample: all that is on record of it, in one flat dict.
+
+    Returns:
+        What the sample is; its `state`; of the edit and the judgment that count, if they do, `score` and how that was
+        `answered`, what the judge said, times and sizes; what went wrong if something did. The rest is None.
+    """
+    if edit is not None and edit.input != sample_input(sample):
+        edit = None
+    if edit is None or edit.state != "edited" or (judgment and judgment.image_sha256 != edit.sha256):
+        judgment = None
+    last = judgment or edit
     return {
         "sample_id": sample.sample_id,
+        "key": sample.key,
         "category": sample.category,
-        "state": state,
-        "score": score,
-        "answered": answered,
-        "error_type": failure.error_type if failure else None,
-        "error": failure.error if failure else None,
+        "state": last.state if last else "pending",
+        "score": judgment.score if judgment else None,
+        "answered": judgment and _answered(judgment),
+        "error_type": last.error_type if last else None,
+        "error": last.error if last else None,
+        "instruction": sample.instruction,
+        "description": sample.description,
+        "source": sample.source_sha256[:16],
+        "image_sha256": edit and edit.sha256,
+        "source_size": edit and _size(edit.source_width, edit.source_height),
+        "edited_size": edit and _size(edit.width, edit.height),
+        "seed": edit and edit.seed,
+        "edit_latency_s": edit and edit.latency_s,
+        "judge_latency_s": judgment and judgment.latency_s,
+        **{name: judgment and getattr(judgment, name) for name in _SAID},
     }
+
+
+def _size(width: int | None, height: int | None) -> list[int] | None:
+    return [width, height] if width and height else None
 
 
 def _answered(judgment: Judgment) -> str | None:
@@ -56,12 +76,35 @@ def count_states(outcomes: Iterable[dict[str, Any]]) -> dict[str, int]:
     }
 
 
-def summarize_outcomes(outcomes: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Statistics of the scores there are, and `counts` of the samples they rest on."""
+def summarize_outcomes(outcomes: Iterable[dict[str, Any]], bootstrap: bool = False) -> dict[str, Any]:
+    """Statistics of the scores there are, and of the failures beside them.
+
+    Returns:
+        What `summarize`, `with_failures` and `histogram` give; `counts` of the samples, `failed_rate` of those that
+        were tried to an end, and how scores were `answered`; with `bootstrap` also `bootstrap_interval`.
+    """
     outcomes = list(outcomes)
     scored = [o for o in outcomes if o["score"] is not None]
-    answered = dict(sorted(Counter(o["answered"] for o in scored).items()))
-    return {**summarize([o["score"] for o in scored]), "counts": count_states(outcomes), "answered": answered}
+    scores = [o["score"] for o in scored]
+    failed = sum(o["state"] in FAILURE_STATES for o in outcomes)
+    sources = [o["source"] for o in scored]
+    return {
+        **summarize(scores, sources),
+        **({"bootstrap_interval": bootstrap_interval(scores, sources)} if bootstrap else {}),
+        **with_failures(scores, failed),
+        "failed_rate": rate(failed, failed + len(scored)),
+        **histogram(scores),
+        "counts": count_states(outcomes),
+        "answered": dict(sorted(Counter(o["answered"] for o in scored).items())),
+    }
+
+
+def macro(outcomes: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The unweighted mean of the categories' means, of those that have one, with its clustered interval."""
+    scored = [o for o in outcomes if o["score"] is not None]
+    scores, categories, sources = ([o[key] for o in scored] for key in ("score", "category", "source"))
+    found = macro_mean(scores, categories, sources)
+    return {key: found[key] for key in ("mean", "standard_error", "interval")} | {"categories": found["groups"]}
 
 
 def count_causes(outcomes: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:

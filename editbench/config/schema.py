@@ -87,6 +87,14 @@ class DistributedConfig:
 
 
 @dataclass
+class ReportConfig:
+    """What the report holds beside the numbers that it always has."""
+
+    bootstrap: bool = False
+    """Whether intervals are also made by resampling source images, 10,000 times: seconds for thousands of samples."""
+
+
+@dataclass
 class RubricConfig:
     """What the judge is told for one category."""
 
@@ -165,6 +173,7 @@ class Config:
     """CUDA device of each local rank, as visible to the process; None: local rank r has device r."""
     source: SourceConfig
     edit: EditConfig
+    report: ReportConfig
     distributed: DistributedConfig
     dataset: ComponentConfig
     editor: ComponentConfig

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from editbench.run.folder import Plan
 from editbench.text import printable
-from editbench.views.scores import COLUMNS, score_rows
+from editbench.views.scores import COLUMNS, macro_sentence, score_rows
 
 MAX_FINDINGS = 20
 
@@ -28,6 +28,8 @@ def plan_table(plan: Plan) -> Table:
 def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
     """Print scores, what must be known before them, and where the whole report lies."""
     console.print(score_table(report))
+    if sentence := macro_sentence(report):
+        console.print(sentence, markup=False, highlight=False)
     if report["best_category"]:
         console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
     for note in report["notes"]:

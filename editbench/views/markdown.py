@@ -5,7 +5,7 @@ from typing import Any
 
 from editbench.run.records import FAILURE_STATES
 from editbench.text import printable
-from editbench.views.scores import COLUMNS, score_rows
+from editbench.views.scores import COLUMNS, failure_rows, macro_sentence, score_rows
 
 MAX_FAILED_SHOWN = 50
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}
@@ -19,6 +19,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     ]
     parts += [f"> **{text(note)}**" for note in report["notes"]]
     parts += ["## Scores", _table(COLUMNS, [[text(cell) for cell in row] for row in score_rows(report)])]
+    parts += [text(macro_sentence(report)), _failures_count(report), _histogram(report["overall"])]
     parts.append(_answered(report["overall"]["answered"]))
     if report["best_category"]:
         parts.append(f"Best category: {text(report['best_category'])}. Worst: {text(report['worst_category'])}.")
@@ -39,6 +40,18 @@ def text(value: Any) -> str:
 def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
     lines = [header, ("---",) + ("---:",) * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _failures_count(report: dict[str, Any]) -> str:
+    header, rows = failure_rows(report)
+    return _table(header, [[text(cell) for cell in row] for row in rows]) if rows else ""
+
+
+def _histogram(overall: dict[str, Any]) -> str:
+    """How many scores lie from each whole number to the next."""
+    counts, edges = overall["histogram"]["counts"], overall["histogram"]["edges"]
+    header = ("scores from", *(f"{low}" for low in edges[:-1]))
+    return _table(header, [["samples", *map(str, counts)]]) if overall["n"] else ""
 
 
 def _answered(counts: dict[str, int]) -> str:

@@ -1,5 +1,6 @@
 """The report on run folders made by hand: counts that add up, and no number that nobody gave."""
 
+import dataclasses
 import json
 import re
 
@@ -7,6 +8,7 @@ import pytest
 from rich.console import Console
 from running import CHECKOUT, run_python
 
+from editbench.config.schema import ReportConfig
 from editbench.errors import UserError
 from editbench.report import build_report, write_report
 from editbench.run.folder import Plan, RunDir
@@ -204,12 +206,22 @@ def test_each_sample_tells_state_score_and_cause(every_state):
     samples = {o["sample_id"]: o for o in every_state.report()["samples"]}
     assert samples["s01"] == {
         "sample_id": "s01",
+        "key": "key-1",
         "category": "physical",
         "state": "scored",
         "score": 8.0,
         "answered": "free",
         "error_type": None,
         "error": None,
+        "instruction": "Change it",
+        "description": "A picture",
+        "source": "ab" * 8,
+        "image_sha256": "1" * 64,
+        "source_size": None,
+        "edited_size": [4, 3],
+        "seed": 1,
+        "reply": "Score: 8.0",
+        **dict.fromkeys(("edit_latency_s", "judge_latency_s", "completion", "label", "label_mass", "spread")),
     }
     assert (samples["s00"]["state"], samples["s00"]["score"]) == ("pending", None)
     assert (samples["s03"]["state"], samples["s03"]["error"]) == ("edit_failed", "no picture")
@@ -243,7 +255,7 @@ def test_without_a_score_every_statistic_is_null(run, progress):
     assert (report["best_category"], report["worst_category"]) == (None, None)
     write_report(run.dir, report)
     assert '"mean": null' in (run.dir.root / "report.json").read_text()
-    assert not re.search(r"\d\.\d{3} \|", to_markdown(report).split("## Samples")[0])
+    assert [row[1:7] for row in rows(to_markdown(report), "## Scores")[2:]] == [["–"] * 6] * 2
 
 
 def test_a_score_of_zero_is_a_score(run):
@@ -362,7 +374,7 @@ def test_notes_of_fakes_and_checkpoints_come_before_the_numbers(run):
     run.session("edit", "t1", 1.0, 1, note="FAKE editor: no model.")
     run.session("score", "t1", 1.0, 1, checkpoint_note="Random weights.")
     report = run.report()
-    assert report["notes"] == ["editor: FAKE editor: no model.", "judge: Random weights."]
+    assert report["notes"][1:] == ["editor: FAKE editor: no model.", "judge: Random weights."]
     markdown = to_markdown(report)
     assert markdown.index("Random weights.") < markdown.index("## Scores")
 
@@ -371,7 +383,7 @@ def test_real_models_need_no_note(run):
     run.sample("a")
     run.plan()
     run.session("edit", "t1", 1.0, 1, checkpoint_note="")
-    assert run.report()["notes"] == []
+    assert [note[:8] for note in run.report()["notes"]] == ["PARTIAL:"]
 
 
 def test_edits_of_another_shape_than_their_source_are_told_before_the_numbers(run, capsys):
@@ -391,7 +403,7 @@ def test_edits_of_another_shape_than_their_source_are_told_before_the_numbers(ru
         "largest_change_of": "s3",
     }
     said = "shape: 3 of 5 edits have another aspect ratio than their source, by 25% in the median, 100% at most (s3)"
-    assert report["notes"] == ["editor: not on record, sessions.json is missing", said]
+    assert report["notes"][1:] == ["editor: not on record, sessions.json is missing", said]
     show_report(Console(width=200), report, write_report(run.dir, report))
     assert said in capsys.readouterr().out
     markdown = to_markdown(report)
@@ -404,7 +416,7 @@ def test_edits_of_the_shape_of_their_source_need_no_note(run):
     run.plan()
     run.session("edit", "t1", 1.0, 2)
     report = run.report()
-    assert (report["shape"]["compared"], report["shape"]["changed"], report["notes"]) == (1, 0, [])
+    assert (report["shape"]["compared"], report["shape"]["changed"], report["notes"][1:]) == (1, 0, [])
     assert report["shape"]["largest_change"] is None
 
 
@@ -443,11 +455,63 @@ def rows(markdown, heading):
 
 def test_markdown_shows_how_many_samples_each_mean_rests_on(every_state):
     table = rows(to_markdown(every_state.report()), "## Scores")
-    assert table[0] == ["category", "mean", "std", "median", "min", "max", "scored", "failed"]
-    assert table[2] == ["social", "6.000", "5.657", "6.000", "2.000", "10.000", "2 of 6", "2"]
+    assert table[0] == ["category", "mean", "95 % interval", "std", "median", "min", "max", "scored", "failed"]
+    assert table[2] == ["social", "6.000", "–", "5.657", "6.000", "2.000", "10.000", "2 of 6", "2"]  # of one source
     assert table[3][-2:] == ["4 of 6", "2"]
     assert table[4][0] == "overall"
     assert table[4][-2:] == ["6 of 12", "4"]
+
+
+def test_samples_of_one_source_are_one_cluster(run):
+    for number, (source, score) in enumerate([("aa", 2.0), ("aa", 4.0), ("bb", 9.0)]):
+        sample = run.sample(f"s{number}", "physical" if number < 2 else "social")
+        run.samples[-1] = sample = dataclasses.replace(sample, source_sha256=source * 32)
+        run.edited(sample)
+        run.judged(sample, score=score)
+    run.plan()
+    overall = run.report()["overall"]
+    # mean 5, residuals -3 -1 4: sums by source -4 and 4, so SE = sqrt(2 / 1 * 32) / 3
+    assert (overall["mean"], overall["clusters"]) == (5.0, 2)
+    assert overall["standard_error"] == pytest.approx(8 / 3)
+    assert overall["interval"] == [0.0, 10.0]  # 5 ± 12.7 * 2.67, cut to the scale
+    assert overall["macro"] == {"mean": 6.0, "standard_error": None, "interval": None, "categories": 2}
+    assert "bootstrap_interval" not in overall
+    settings = ReportConfig(bootstrap=True)
+    assert build_report(run.dir, "tiny", settings)["overall"]["bootstrap_interval"] == [3.0, 9.0]
+
+
+def test_failures_stand_beside_the_mean_with_what_they_leave_open(every_state):
+    overall = every_state.report()["overall"]
+    # scores 8 4 6 (physical) … together 6 scored, 4 failed; 2 of 12 are not done
+    total = overall["mean"] * 6
+    assert overall["mean_with_failures_as_min"] == pytest.approx(total / 10)
+    assert overall["mean_range"] == pytest.approx([total / 10, (total + 40) / 10])
+    assert (overall["failed_rate"]["count"], overall["failed_rate"]["of"]) == (4, 10)
+    table = rows(to_markdown(every_state.report()).split("## Scores")[1].split("macro")[1], "\n\n")
+    assert table[-1][0] == "overall"
+    assert table[-1][-2] == "40.0%"
+
+
+def test_a_run_that_is_not_done_says_so_before_the_numbers(every_state, run):
+    report = every_state.report()
+    assert report["partial"] == {"missing": 2}
+    assert (
+        report["notes"][0]
+        == "PARTIAL: of 12 samples 1 not edited yet and 1 not judged yet; the numbers are of the others"
+    )
+
+
+def test_scores_that_pile_up_are_told(run):
+    for number, score in enumerate([7, 7, 7, 7, 2, 10]):
+        sample = run.sample(f"s{number}")
+        run.edited(sample)
+        run.judged(sample, score=float(score))
+    run.plan()
+    report = run.report()
+    assert report["overall"]["piled_up"] == {"value": 7.0, "share": pytest.approx(4 / 6)}
+    assert "67% of 6 are 7 (overall)" in report["notes"][-1]
+    assert report["overall"]["histogram"]["counts"] == [0, 0, 1, 0, 0, 0, 0, 4, 0, 1]
+    assert "| samples | 0 | 0 | 1 | 0 | 0 | 0 | 0 | 4 | 0 | 1 |" in to_markdown(report)
 
 
 def test_markdown_lists_every_count(every_state):
@@ -459,7 +523,7 @@ def test_markdown_lists_every_count(every_state):
 def test_the_terminal_table_shows_the_same(every_state, capsys):
     Console(width=160, color_system=None).print(score_table(every_state.report()))
     printed = capsys.readouterr().out
-    assert re.search(r"social\s+│\s+6\.000\s+│\s+5\.657.*2 of 6", printed)
+    assert re.search(r"social\s+│\s+6\.000\s+│\s+–\s+│\s+5\.657.*2 of 6", printed)
     assert "6 of 12" in printed
 
 
