@@ -12,14 +12,15 @@ COMMANDS = {
     "edit": "phase 1: edit every planned sample",
     "score": "phase 2: let the judge score every edited image",
     "report": "phase 3: statistics and reports",
+    "compare": "tell which of several runs scores higher, and whether that is chance",
     "verify": "find what of a run is missing, damaged, stale or extra",
 }
 
 USAGE = "\n".join(
     [
-        "usage: editbench COMMAND [--config-dir FOLDER] [key=value ...]",
+        "usage: editbench COMMAND [key=value ...]",
         "",
-        *(f"  {name:<8}{meaning}" for name, meaning in COMMANDS.items()),
+        *(f"  {name:<9}{meaning}" for name, meaning in COMMANDS.items()),
         "",
         "editbench COMMAND --help tells more. On several GPUs: torchrun --nproc_per_node=N -m editbench.COMMAND …",
     ]

@@ -13,15 +13,15 @@ from typing import Any
 
 from editbench import __version__, cli, logs
 from editbench.analysis.histogram import piled_up_note
-from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, macro, outcome, summarize_outcomes
+from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.shape import compare_shapes, shape_note
 from editbench.analysis.statistics import extreme_categories
 from editbench.config.schema import Config, ReportConfig
-from editbench.errors import UserError
-from editbench.run.folder import Plan, RunDir, utc_now
+from editbench.results import read_results
+from editbench.run.folder import RunDir, utc_now
 from editbench.run.lines import write_atomic
-from editbench.run.records import Edit, Judgment
+from editbench.run.records import Judgment
 from editbench.views.console import show_report
 from editbench.views.markdown import to_markdown
 
@@ -47,11 +47,9 @@ def build_report(run_dir: RunDir, judge_name: str, settings: ReportConfig | None
     Raises:
         UserError: there is no such run, one of its files is damaged, or only other judges have judged it.
     """
-    plan, edits, judgments = _read(run_dir, judge_name)
+    results = read_results(run_dir, judge_name)
+    plan, edits, judgments, outcomes = results.plan, results.edits, results.judgments, results.outcomes
     ids = [sample.sample_id for sample in plan.samples]
-    outcomes = [
-        outcome(sample, edits.get(sample.sample_id), judgments.get(sample.sample_id)) for sample in plan.samples
-    ]
     settings = settings or ReportConfig()
     names = dict.fromkeys(sample.category for sample in plan.samples)
     categories = {
@@ -106,19 +104,6 @@ def write_report(run_dir: RunDir, report: dict[str, Any]) -> Path:
         for name in (f"evaluation_report_{time}", "report"):
             write_atomic(run_dir.root / f"{name}.{suffix}", text)
     return run_dir.root / "report.md"
-
-
-def _read(run_dir: RunDir, judge_name: str) -> tuple[Plan, dict[str, Edit], dict[str, Judgment]]:
-    """Read the plan, and the latest edit and judgment of each sample."""
-    plan = run_dir.read_plan()
-    if plan is None:
-        raise UserError(f"{run_dir.root}: there is no run here (no plan.json); give its run_name or run_dir")
-    others = sorted(path.stem for path in run_dir.judgments.glob("*.jsonl"))
-    if others and judge_name not in others:
-        raise UserError(
-            f"{run_dir.root} has no judgments by {judge_name!r}, only by {', '.join(others)}; choose with judge=…"
-        )
-    return plan, run_dir.read_edits(), run_dir.read_judgments(judge_name)
 
 
 def _notes(models: dict[str, dict[str, Any] | None], counts: dict[str, int]) -> list[str]:

@@ -75,7 +75,7 @@ def refuse_changed(
         before, after: Resolved configurations, of the run folder (empty if not known) and of this start.
         under: Prefixes of the keys that can change such results.
     """
-    keys = _changed_keys(before, after, under) if before else []
+    keys = changed_keys(before, after, under) if before else []
     reason = "; ".join(keys) if keys else "a checkpoint's files, the dataset's content, or settings not on record"
     return UserError(
         f"{count} {what} of this run were made with other settings ({reason}); "
@@ -83,7 +83,8 @@ def refuse_changed(
     )
 
 
-def _changed_keys(before: dict[str, Any], after: dict[str, Any], under: Iterable[str]) -> list[str]:
+def changed_keys(before: dict[str, Any], after: dict[str, Any], under: Iterable[str]) -> list[str]:
+    """Name the settings of two resolved configurations that differ, are under a prefix and can change a result."""
     flat_before, flat_after = _flatten(before), _flatten(after)
     prefixes = tuple(under)
     return [

@@ -40,9 +40,10 @@ def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
 def score_table(report: dict[str, Any]) -> Table:
     """Statistics per category and overall."""
     table = Table(title=f"{escape(report['run'])}: scores from 0 to 10")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "category" else "right")
-    *categories, overall = score_rows(report)
+    shown = [COLUMNS.index(column) for column in ("category", "mean", "95 % interval", "std", "scored", "failed")]
+    for i in shown:
+        table.add_column(COLUMNS[i], justify="right" if i else "left", no_wrap=i > 0)
+    *categories, overall = [[row[i] for i in shown] for row in score_rows(report)]
     for row in categories:
         table.add_row(*map(escape, row))
     table.add_section()

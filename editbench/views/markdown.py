@@ -18,7 +18,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"Made {report['created']} by editbench {report['editbench']}.",
     ]
     parts += [f"> **{text(note)}**" for note in report["notes"]]
-    parts += ["## Scores", _table(COLUMNS, [[text(cell) for cell in row] for row in score_rows(report)])]
+    parts += ["## Scores", table(COLUMNS, [[text(cell) for cell in row] for row in score_rows(report)])]
     parts += [text(macro_sentence(report)), _failures_count(report), _histogram(report["overall"])]
     parts.append(_answered(report["overall"]["answered"]))
     if report["best_category"]:
@@ -37,21 +37,22 @@ def text(value: Any) -> str:
     return re.sub(r"[\\`*_\[\]|<>&~$]", lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), line)
 
 
-def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
+def table(header: tuple[str, ...], rows: list[list[str]]) -> str:
+    """Lay out a table; its cells are Markdown."""
     lines = [header, ("---",) + ("---:",) * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _failures_count(report: dict[str, Any]) -> str:
     header, rows = failure_rows(report)
-    return _table(header, [[text(cell) for cell in row] for row in rows]) if rows else ""
+    return table(header, [[text(cell) for cell in row] for row in rows]) if rows else ""
 
 
 def _histogram(overall: dict[str, Any]) -> str:
     """How many scores lie from each whole number to the next."""
     counts, edges = overall["histogram"]["counts"], overall["histogram"]["edges"]
     header = ("scores from", *(f"{low}" for low in edges[:-1]))
-    return _table(header, [["samples", *map(str, counts)]]) if overall["n"] else ""
+    return table(header, [["samples", *map(str, counts)]]) if overall["n"] else ""
 
 
 def _answered(counts: dict[str, int]) -> str:
@@ -64,7 +65,7 @@ def _answered(counts: dict[str, int]) -> str:
 
 
 def _counts(report: dict[str, Any]) -> str:
-    return _table(
+    return table(
         ("samples", "count"), [[text(name.replace("_", " ")), str(count)] for name, count in report["counts"].items()]
     )
 
@@ -78,7 +79,7 @@ def _failures(report: dict[str, Any]) -> list[str]:
         for o in failed[:MAX_FAILED_SHOWN]
     ]
     more = f"… and {len(failed) - MAX_FAILED_SHOWN} more." if len(failed) > MAX_FAILED_SHOWN else ""
-    return ["### Failed samples", _table(("sample", "state", "cause"), rows), more]
+    return ["### Failed samples", table(("sample", "state", "cause"), rows), more]
 
 
 def _phases(report: dict[str, Any]) -> str:
@@ -102,7 +103,7 @@ def _phases(report: dict[str, Any]) -> str:
         )
     figures = ("seconds", "images", "images per second", "median seconds per image", "last load")
     header = ("phase", "starts", *figures, "devices")
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _loading(phase: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "editbench"
 ORDER = (
     *("errors", "text", "run.records", "config", "logs", "images", "components", "distributed", "run"),
     *("datasets", "editors", "judges", "analysis", "views"),
-    *("cli", "todo", "plan", "job", "edit", "score", "report", "verify", "__main__"),
+    *("cli", "todo", "plan", "job", "edit", "score", "results", "report", "compare", "verify", "__main__"),
 )
 """Rooms and modules from bottom to top: each imports from itself and from what stands before it."""
 

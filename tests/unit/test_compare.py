@@ -1,0 +1,177 @@
+"""Comparing runs: what is paired, what is refused, and what is said."""
+
+import dataclasses
+import json
+
+import pytest
+from test_report import Run
+
+from editbench.compare import Options, build_comparison, main
+from editbench.errors import UserError
+from editbench.results import find_run, only_judge, read_results
+from editbench.views.comparison import comparison_to_markdown, verdict
+
+SETTINGS = {"judge": {"name": "tiny", "mode": "generate", "batch_size": 4}, "rubrics": {"physical": {"title": "t"}}}
+
+
+def scored(root, scores, sources=None, **settings):
+    """A run with a score, None for unparsed, or `failed` per sample; each of its own source."""
+    run = Run(root)
+    for number, score in enumerate(scores):
+        sample = run.sample(f"s{number}", "physical" if number % 2 else "social")
+        digest = f"{(sources or range(100))[number]:02x}" * 32
+        run.samples[-1] = sample = dataclasses.replace(sample, source_sha256=digest)
+        if score == "failed":
+            run.failed_edit(sample)
+            continue
+        run.edited(sample)
+        run.judged(sample, "unparsed" if score is None else "scored", score, batch_size=settings.get("batch", 4))
+    run.plan()
+    run.session("edit", "t1", 1.0, 1)
+    run.session("score", "t2", 1.0, 1, fingerprint=settings.get("fingerprint", "f0"))
+    configuration = {"seed": 1, "editor": {"name": "e", "steps": settings.get("steps", 4)}}
+    judged = {"judge": SETTINGS["judge"] | settings.get("judge", {}), "rubrics": SETTINGS["rubrics"]}
+    run.dir.write_config({**configuration, **judged}, "tiny")
+    run.dir.write_config({**configuration, **judged})
+    return run
+
+
+@pytest.fixture
+def compared(tmp_path):
+    base = scored(tmp_path / "base", [2.0, 4.0, 6.0, 8.0, None, 5.0, "failed"])
+    other = scored(tmp_path / "other", [3.0, 5.0, 8.0, 8.0, 9.0, None, 7.0, 1.0], steps=8)
+    return base, other
+
+
+def results(*runs):
+    return {run.dir.root.name: read_results(run.dir, "tiny") for run in runs}
+
+
+def test_samples_with_both_scores_are_paired_and_the_others_counted(compared):
+    comparison = build_comparison(results(*compared))
+    (pair,) = comparison["pairs"]
+    assert pair["counts"] == {
+        "shared": 7,
+        "both_scored": 4,
+        "only_in_base": 0,
+        "only_in_other": 1,
+        "without_score_in_base": 2,
+        "without_score_in_other": 1,
+    }
+    assert (pair["overall"]["n"], pair["overall"]["difference"]) == (4, 1.0)
+    # differences 1 1 2 0 (both scored), 9 (base unparsed), -5 (other unparsed), 7 (base failed)
+    assert pair["failures_as_min"]["n"] == 7
+    assert pair["failures_as_min"]["difference"] == pytest.approx(15 / 7)
+    assert [(s["sample_id"], s["difference"]) for s in comparison["samples"]] == [
+        *(("s3", 0.0), ("s0", 1.0), ("s1", 1.0), ("s2", 2.0)),
+        *(("s4", None), ("s5", None), ("s6", None)),
+    ]
+    assert comparison["runs"][1]["changed"] == ["editor.steps: 4 -> 8"]
+    assert comparison["ranking"] is None
+
+
+def test_categories_are_corrected_for_their_number(compared):
+    (pair,) = build_comparison(results(*compared))["pairs"]
+    for category in pair["categories"].values():
+        assert category["p_holm"] == min(1.0, 2 * category["p"])
+
+
+def test_it_is_written_and_printed(compared, tmp_path, capsys):
+    base, other = (str(run.dir.root) for run in compared)
+    main(Options(base, other, out=tmp_path / "deep" / "out"))
+    written = json.loads((tmp_path / "deep" / "out" / "compare.json").read_text())
+    assert written["pairs"][0]["overall"]["difference"] == 1.0
+    sentence = verdict(written["pairs"][0])
+    assert sentence.startswith("other and base cannot be told apart: +1.000 points")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert sentence in printed
+    assert "2 shared, without a score in base" in printed
+    markdown = (tmp_path / "deep" / "out" / "compare.md").read_text()
+    assert "| overall | 3.500" not in markdown
+    assert "| overall | 5.000 | 6.000 | +1.000 |" in markdown
+
+
+def test_by_default_the_result_lies_beside_the_base(compared):
+    base, other = compared
+    main(Options(str(base.dir.root), str(other.dir.root)))
+    assert (base.dir.root.parent / "compare-base-other" / "compare.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"judge": {"mode": "expected"}}, "judge.mode: 'generate' -> 'expected'"),
+        ({"fingerprint": "f1"}, "the judge's checkpoint: 'f0' -> 'f1'"),
+        ({"sources": [9, 1, 2]}, "the source of 1 samples of the same id (e.g. 's0')"),
+    ],
+)
+def test_more_than_the_editor_may_not_differ(tmp_path, change, words):
+    runs = results(scored(tmp_path / "a", [1.0, 2.0, 3.0]), scored(tmp_path / "b", [1.0, 2.0, 3.0], **change))
+    with pytest.raises(UserError, match="force=true") as raised:
+        build_comparison(runs)
+    assert words in str(raised.value)
+    forced = build_comparison(runs, force=True)
+    assert words in forced["forced"][0]
+    assert "Compared by force" in comparison_to_markdown(forced)
+
+
+def test_batches_and_names_of_equal_judges_may_differ_and_batches_are_told(tmp_path):
+    again = scored(tmp_path / "b", [1.0, 2.0], judge={"batch_size": 8}, batch=8)
+    comparison = build_comparison(results(scored(tmp_path / "a", [1.0, 2.0]), again))
+    assert "(a: 4; b: 8)" in comparison["notes"][-1]
+
+
+def test_three_runs_are_ranked_and_neighbours_that_cannot_be_told_apart_named(tmp_path):
+    levels = {"low": 2.0, "high": 7.0, "same": 7.0}
+    wobble = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    runs = [
+        scored(tmp_path / name, [level + w * (-1) ** (i * (name == "same")) for i, w in enumerate(wobble)])
+        for name, level in levels.items()
+    ]
+    comparison = build_comparison(results(*runs))
+    assert [(run["name"], run["ties_with_next"]) for run in comparison["ranking"]] == [
+        ("high", True),
+        ("same", False),
+        ("low", False),
+    ]
+    assert [(pair["base"], pair["other"]) for pair in comparison["pairs"]] == [
+        ("low", "high"),
+        ("low", "same"),
+        ("high", "same"),
+    ]
+    assert comparison["pairs"][0]["overall"]["p_holm"] == pytest.approx(3 * 2 / 1024)
+    assert "cannot be told from the next" in comparison_to_markdown(comparison)
+
+
+def test_what_is_wrong_is_said(compared, tmp_path):
+    base, other = compared
+    with pytest.raises(UserError, match="give two runs"):
+        main(Options(base="x"))
+    with pytest.raises(UserError, match="there is no run 'nowhere'"):
+        main(Options("nowhere", str(base.dir.root)))
+    with pytest.raises(UserError, match="the same run is given twice"):
+        main(Options(str(base.dir.root), str(base.dir.root)))
+    base.judged(base.samples[0], score=1.0, judge="second")
+    with pytest.raises(UserError, match="judgments by second, tiny; choose with judge="):
+        main(Options(str(base.dir.root), str(other.dir.root)))
+    unjudged = Run(tmp_path / "unjudged")
+    unjudged.sample("a")
+    unjudged.plan()
+    with pytest.raises(UserError, match="has no judgments; run the score phase"):
+        only_judge(find_run(str(unjudged.dir.root)))
+
+
+def test_runs_without_a_common_sample_are_refused(tmp_path):
+    other = Run(tmp_path / "b")
+    other.judged(other.sample("elsewhere"), score=1.0)
+    other.plan()
+    with pytest.raises(UserError, match="no sample id in common"):
+        build_comparison(results(scored(tmp_path / "a", [1.0]), other), force=True)
+
+
+def test_an_unfinished_run_is_told_first(tmp_path):
+    half = scored(tmp_path / "b", [1.0, 2.0])
+    half.sample("later")
+    half.plan()
+    comparison = build_comparison(results(scored(tmp_path / "a", [1.0, 2.0]), half))
+    assert comparison["notes"][0] == "PARTIAL: b: 1 of 3 samples are not edited or not judged yet"
