@@ -2,15 +2,16 @@ r"""Read the score of the whole edit out of a judge's free text, by positive evi
 
     reply   = [ thinking "</think>" ] answer       only the answer counts; an unclosed "<think>" has none
     answer  = labels and JSON keys | mark | alone  a kind counts where those before it are absent
-    label   = clause that begins with { lead } name [ "for this edit" ] [ scale to 10 ] ( ":" | "is" | "|" | … ) value
-              or with a verdict in words: ( "I give this edit" | "This image deserves" | … ) [ "a score of" ] value
-    name    = as in score_names.py; the rubric's title stands for "overall"
+    label   = clause that begins with words of the tables in score_names.py alone, up to its value: a name of the score
+              ("final score", 评分, the rubric's title) with a ":", "is", "|" … behind it, or a verdict ("I give this
+              edit", "This image deserves" …)
     mark    = "[[" value "]]" | "\boxed{" value "}" | "<score>" value "</score>"
     alone   = value as the whole reply, or as its first or last line while there is no other digit
     value   = [ sum "=" ] number [ points ] [ "/10" ]      0 to 10; no sign, exponent, leading zero or decimal comma
 
-1. A clause begins with a line, a sentence, or behind a labelled number. Any word before the name but a lead makes it
-   the score of something else; so do a heading right above a plain "Score:", and a list that goes on behind it.
+1. A clause begins with a line, a sentence, a condition's end, or behind a labelled number. A word that is in no table
+   makes it the score of something else; so do a heading right above a plain "Score:", and a list that goes on behind
+   it with other values. "I rate it" counts where the reply has no other number.
 2. What follows a value decides too: a range, another scale, a unit or a word ("8 for lighting") spoils it. "n/10"
    beside something else is that thing's score, and a number in prose is none.
 3. Final counts above overall, overall above plain. Names of one rank must agree, unless a correction ("actually", "on
@@ -25,26 +26,23 @@ import re
 import unicodedata
 
 from editbench.config.schema import ANSWER_START
-from editbench.judges import score_names as names
 from editbench.judges.base import CUT_OFF
 from editbench.judges.reply_json import BLANK, take_json
+from editbench.judges.score_names import ABOUT_EDIT, CORRECTION, TITLES, find_label
 from editbench.judges.score_values import first_value, only_value
 
-SO = rf"(?:so|thus|therefore|hence|因此|所以)? ?(?:(?:the|my) )?(?:{names.FINAL}|{names.WHOLE})的?[ _]?{names.WORD}"
-BREAK = re.compile(rf"(?<=[!?;。{BLANK}])(?!\d)|(?<=\.)(?<!e\.g\.)(?= )|\x1f|(?<=,)(?= ?{SO})", re.I)
-LABELLED = re.compile(r"([:=|] ?[\d.]{1,6}(?:/10)?[,;]?) +•? ?(?=(?:[^\W\d]{1,15} ){0,3}[^\W\d]{1,15} ?[:=])")
-OF_TEN = r"[^()]{0,30}(?<![\d.])10(?:\.0+)?(?![\d.%])[^()\d]{0,20}"
-SCALE = rf"(?: ?\((?:{OF_TEN}|final|overall|mean)\)| ?(?:out of |/ ?)10\b)?"
-IS = r"(?:is|est|es|é|ist|为|為|是|は|が)(?=:? ?[^\w,.]?\d):?"
-SEPARATOR = rf"[\"'”’\]】 ]{{0,3}}(?:[:=|]|\s*$|- |->|→|{IS}|,? (?=[\d.]{{1,6}} ?/ ?10))"
-LABELS = (
-    rf"(?P<name>{names.NAME})(?: (?:for|of) {names.EDIT})?{SCALE}{SEPARATOR}",
-    rf"{names.HINT}{SCALE}{SEPARATOR}",
-    names.SAID,
-    rf"{names.EDIT} ?[-:]",
+NEW_NAME = (
+    r"(?:so|thus|therefore|hence|因此|所以)? ?(?:(?:the|my) )?"
+    r"(?:final|revised|overall|total|最[终終]|[总總総综綜整]|종합|общ|итог)"
 )
-LABEL = re.compile(rf"[^\w({BLANK}+~-]*(?:[-+] )?{names.LEAD}{{0,4}}[\"'“]?(?:{'|'.join(LABELS)})", re.I)
+BREAK = re.compile(
+    rf"(?<=[!?;。{BLANK}])(?!\d)|(?<=\.)(?<!e\.g\.)(?= )|\x1f|(?<=,)(?= ?{NEW_NAME}[^,]{{1,30}}\d)", re.I
+)
+UNREAL = re.compile(r"\b(?:if|unless)\b[^.]*,\Z|(?:如果|若)[^。]*,\Z", re.I)
+LABELLED = re.compile(r"([:=|] ?[\d.]{1,6}(?:/10)?[,;]?) +•? ?(?=(?:[^\W\d]{1,15} ){0,3}[^\W\d]{1,15} ?[:=])")
+ITEM = re.compile(r"[^\w\n]{0,4}(?:(\d{1,2})[.)] |[-+*•] )")
 HEADING = re.compile(r"\W{0,4}(?:\d[.)] |[^\W\d][\w ]{0,40}:(?! ?\d))")
+NAMED = re.compile(r"[^\d:=|→]{1,60}(?:[:=|→]| - )")
 MARK = re.compile(r"\[\[([^\[\]\n]{1,20})\]\]")
 
 THINK = re.compile(r"<(/?)(think(?:ing)?)>", re.I)
@@ -73,11 +71,11 @@ def parse_score(reply: str, title: str | None = None) -> float | None:
         text, named = take_json(text)
     except (ValueError, RecursionError):
         return None
-    titles = rf"(?:{re.escape(title) if title else names.TITLES})(?=(?: score| rating)? ?(?:[:=|]|$))"
+    titles = rf"(?:{re.escape(title) if title else TITLES})(?=(?: score| rating)? ?(?:[:=|]|$))"
     text = LABELLED.sub("\\1\x1f", re.sub(titles, "overall", text, flags=re.I | re.M))
     lines = [line for line in text.split("\n") if re.search(rf"[\w{BLANK}]", line)]
     clauses = [(number, clause) for number, line in enumerate(lines) for clause in BREAK.split(line)]
-    found = [(names.rank(name), only_value(value) if isinstance(value, str) else None, -1) for name, value in named]
+    found = [(rank, only_value(value) if isinstance(value, str) else None, -1) for rank, value in named]
     found += _labels(lines, clauses, reply.rstrip().endswith(("…", "...")))
     if found:
         return _decide(found, [clause for _, clause in clauses])
@@ -108,7 +106,9 @@ def _answer(reply: str) -> str:
     text = "" if unclosed else unicodedata.normalize("NFKC", body[start:].translate(_PLAIN)).replace("〜", "~")
     text = re.sub(r"\\boxed ?\{([^{}\n]{1,20})\}|<score>([^<>\n]{1,20})</score>", r"[[\1\2]]", text)
     text = re.sub(r"<([0-9.]{1,12})>", r"\1", TAG.sub("\n", text))
-    return re.sub(r"(?<!\d)\*+|\*+(?!\d)|`+|\\[()\[\]]|(?<![^\W_])_+|_+(?![^\W_])", "", text)
+    text = re.sub(r"^ *\* (?=\S)", "- ", text, flags=re.M)
+    text = re.sub(r"(?<!\d)\*+|\*+(?!\d)|`+|\\[()\[\]]|\\text(?:bf)? ?(?=\{)|(?<![^\W_])_+|_+(?![^\W_])", "", text)
+    return re.sub(r"(?<=[^\W\d_])_(?=[^\W\d_])", " ", text)
 
 
 def _thinking(reply: str) -> tuple[int, str]:
@@ -127,34 +127,38 @@ def _labels(lines: list[str], clauses: list[tuple[int, str]], cut: bool) -> list
     found: list[Found] = []
     parts = False
     for place, (number, clause) in enumerate(clauses):
-        label = LABEL.match(clause)
-        if not label:
+        label = find_label(clause)
+        if not label or (place and UNREAL.search(clauses[place - 1][1])):
             continue
-        rest = clause[label.end() :]
-        last = not rest.strip() and lines[number].endswith(clause) and number + 1 < len(lines)
-        below = lines[number + 1] if last else ""
+        if label.vague and any(re.search(r"\d", other) for at, (_, other) in enumerate(clauses) if at != place):
+            continue  # it may be about a part
+        line, rest = lines[number], clause[label.end :]
+        below = lines[number + 1] if not rest and line.endswith(clause) and number + 1 < len(lines) else ""
         value = only_value(below) if below else first_value(rest)
-        if "would" in label[0] and re.search(r"\d,? but\b", rest):
+        if "would" in clause[: label.end] and re.search(r"\d,? but\b", rest):
             continue  # what would be given is not
-        explicit = label["name"] and label[0].rstrip()[-1] in ":=" and BLANK not in below + rest
-        if names.rank(label[0]) == 1 and label["name"] and lines[number].startswith(clause):
-            parts = parts or _of_a_part(lines, number)
-        parts = parts or (cut and place > 0 and names.rank(label[0]) == 1)
+        if label.rank == 1 and label.by_name:
+            item = ITEM.match(line)
+            begins = line[item.end() if item else 0 :].startswith(clause.strip()) or line.startswith(clause)
+            parts = parts or (cut and place > 0) or (begins and _of_a_part(lines, number))
         listed = value == 1 and any(re.search(r"\b2\.\Z", after) for _, after in clauses[place + 1 : place + 6])
-        if (value is not None or explicit) and not listed:
-            found.append((names.rank(label[0]), value, place))
+        if (value is not None or (label.closed and BLANK not in below + rest)) and not listed:
+            found.append((label.rank, value, place))
     return [one for one in found if one[0] > 1 or not parts]
 
 
 def _of_a_part(lines: list[str], number: int) -> bool:
-    """Whether a line stands below a heading that is not about the whole edit, or within a numbered list."""
+    """Whether a line stands below a heading that is not about the whole edit, or within a list that goes on."""
     above = lines[number - 1].strip() if number else "."
     title = len(above) <= 60 and not re.search(r"[.!?。;,]\W*\Z|[:=|(] ?\d", above) and BLANK not in above
     headings = [line for line in lines[max(0, number - 8) : number] if HEADING.match(line)]
-    following = next(
-        (m[1] for line in lines[number + 1 : number + 40] if (m := re.match(r"\W{0,4}(\d)[.)] ", line))), "1"
-    )
-    return ((title or headings == [lines[number - 1]]) and not names.ABOUT_EDIT.search(above)) or following != "1"
+    if (title or headings == [lines[number - 1]]) and not ABOUT_EDIT.search(above):
+        return True
+    behind = [(item, line[item.end() :]) for line in lines[number + 1 : number + 40] if (item := ITEM.match(line))]
+    if ITEM.match(lines[number]):  # itself an item, beside others that have values
+        others = [line[named.end() :] for _, line in behind if (named := NAMED.match(line)) and not find_label(line)]
+        return any(first_value(other) is not None for other in others)
+    return next((item[1] for item, _ in behind if item[1]), "1") != "1"
 
 
 def _decide(found: list[Found], clauses: list[str]) -> float | None:
@@ -163,11 +167,11 @@ def _decide(found: list[Found], clauses: list[str]) -> float | None:
     top = [one for one in found if one[0] == best]
     _, score, last = top[-1]
     others = [place for _, value, place in top if value != score]
-    if others and not any(map(names.CORRECTION.search, clauses[others[-1] + 1 : last + 1])):
+    if others and not any(map(CORRECTION.search, clauses[others[-1] + 1 : last + 1])):
         return None
     behind = clauses[last + 1 :]
     taken_back = any(
-        names.CORRECTION.search(clause) and re.search(r"\d", " ".join(behind[place : place + 2]))
+        CORRECTION.search(clause) and re.search(r"\d", " ".join(behind[place : place + 2]))
         for place, clause in enumerate(behind)
     )
     return None if taken_back else score
@@ -176,7 +180,7 @@ def _decide(found: list[Found], clauses: list[str]) -> float | None:
 def _marked(clause: str, mark: re.Match[str]) -> float | None:
     """Return the value of a mark, None if it is labelled as the score of something else."""
     before = clause[: mark.start()]
-    return None if ":" in before and not names.ABOUT_EDIT.search(before) else only_value(mark[1])
+    return None if ":" in before and not ABOUT_EDIT.search(before) else only_value(mark[1])
 
 
 def _unlabelled(lines: list[str]) -> float | None:

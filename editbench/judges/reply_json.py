@@ -5,13 +5,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from editbench.judges.score_names import HINT, NAME, WORD
+from editbench.judges.score_names import find_label
 
 BLANK = "\ufffc"
 """Stands in a text for the JSON that was in it."""
 
 START = re.compile(r"""\{\s*["']|\[\s*\{""")
-KEY = re.compile(rf"{NAME}|{HINT}", re.I)
 WRAPPER = re.compile(
     r"(?:(?:final|overall|edit)[_ ]?)?"
     r"(?:evaluation|assessment|result|judge?ment|output|answer|response|verdict|overall|final|scores)",
@@ -28,18 +27,18 @@ LENIENT = re.compile(
 _DECODER = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, parse_int=str, parse_constant=str, strict=False)
 
 
-def take_json(text: str) -> tuple[str, list[tuple[str, Any]]]:
+def take_json(text: str) -> tuple[str, list[tuple[int, Any]]]:
     """Find the JSON in a text.
 
     Returns:
-        The text with `BLANK` in place of each JSON value, and the keys that name a score of the whole edit with what
-        stands behind them: a str if that is text or a number.
+        The text with `BLANK` in place of each JSON value, and the rank of each key that names a score of the whole
+        edit, with what stands behind it: a str if that is text or a number.
 
     Raises:
         ValueError, RecursionError: there is JSON that cannot be decoded.
     """
     parts: list[str] = []
-    named: list[tuple[str, Any]] = []
+    named: list[tuple[int, Any]] = []
     end, strict = 0, True
     while match := START.search(text, end):
         try:
@@ -61,7 +60,7 @@ def _as_json(match: re.Match[str]) -> str:
     return "" if match["comma"] else "null" if match["word"] else match[0]
 
 
-def _named(value: Any, inside: bool = False) -> Iterator[tuple[str, Any]]:
+def _named(value: Any, inside: bool = False) -> Iterator[tuple[int, Any]]:
     """Give the scores among an object's own keys; where there are none, those in the one object that it wraps."""
     value = _only(value)
     if not isinstance(value, tuple):
@@ -72,10 +71,14 @@ def _named(value: Any, inside: bool = False) -> Iterator[tuple[str, Any]]:
     is_aspect = {("scale", str(number)) for number in range(10)}  # how large things are, beside other criteria
     scales = [str(item) for key, item in pairs if SCALE.fullmatch(key) and (key.lower(), str(item)) not in is_aspect]
     if not all(re.search(r"(?<![\d.])10(?:\.0+)?\Z", scale) for scale in scales):
-        yield "score", None  # it is on another scale
+        yield 1, None  # it is on another scale
         return
-    named = [pair for pair in pairs if KEY.fullmatch(pair[0]) and not isinstance(pair[1], tuple)]
-    named += [pair for pair in pairs if re.fullmatch(WORD, pair[0], re.I) and isinstance(pair[1], tuple)]
+    labels = [(find_label(re.sub("(?<=[a-z])(?=[A-Z])", " ", key) + ":"), key, item) for key, item in pairs]
+    named = [
+        (label.rank, item)
+        for label, key, item in labels
+        if label and label.end > len(key) and (label.by_name or not isinstance(item, tuple))
+    ]
     yield from named
     wrapped = [item for key, item in pairs if WRAPPER.fullmatch(key)]
     if not named and not inside and len(wrapped) == 1:

@@ -1,6 +1,11 @@
-"""What judges call the score of a whole edit, in the languages they write, as parts of regular expressions."""
+"""The words with which judges name the score of a whole edit, in the languages they write.
+
+What stands before a number names its score only if every word of it is in these tables. So "lighting" makes it the
+score of something else without being listed anywhere.
+"""
 
 import re
+from typing import NamedTuple
 
 TITLES = (
     "physical and geometric consistency|environment and lighting realism|causal and temporal logic|"
@@ -8,44 +13,44 @@ TITLES = (
 )
 """Titles of the rubrics in conf/rubric."""
 
-FINAL = r"(?:final|revised|corrected|adjusted|updated|最[终終](?:综合|綜合)?|최종|итогов\w{1,3})"
-WHOLE = r"(?:overall|total|global|aggregate|combined|[总總総][体體合评]?|整[体體]|[综綜]合|종합|총|общ\w{1,3}|gesamt)"
-MEAN = r"(?:average|mean|平均分?|평균|средн\w{1,3})"
-WORD = (
-    r"(?:score|rating|grade|[评評得打][分點点]|[总總総][分点]|分[数數值]|スコア|評価|点数|點數|점수|평점|점|puntuación|"
-    r"calificación|puntaje|pontuação|avaliação|punteggio|bewertung|punktzahl|оценка|балл|ocena|puan|skor|nilai|"
-    r"điểm(?: số)?|التقييم|الدرجة|not[ae](?= (?:final|glob|total)))"
-)
-NAME = (
-    rf"(?:(?:{FINAL}|{WHOLE}|{MEAN})的?[ _-]{{0,2}}){{0,3}}{WORD}"
-    r"(?: (?:finale?|totale?|globale?|overall|general|genel|końcowa|النهائية))?"
-)
-HINT = (
-    rf"(?:(?:{FINAL} )?(?:answer|verdict|result)|{FINAL}|overall(?: quality)?|{MEAN}|total(?=: ?[\d.]{{1,6}} ?/)|"
-    r"(?:[总總総][体體合]|整[体體]|[综綜]合)(?:评价)?|结论)"
-)
-"""Names that are no score by themselves; they count where a value follows."""
+_PICTURE = r"(?:edit|image|result|picture|photo(?:graph)?)"
+EDIT = rf"(?:(?:this|the|an?|my) (?:(?!source|original|first|input|reference)\w{{1,12}} )?{_PICTURE})"
+_RATE = r"(?:i|we)(?:['’](?:d|ll)| would| will)? (?:give|rate|score|award|assign|grade|say)"
+_GETS = r"(?:deserves|earns|gets|scores|receives|merits|is rated)"
+_WORDS = {
+    "said": rf"{_RATE} {EDIT}|{EDIT} {_GETS}|我?会?[给給]出?(?:[这這该該此本][^\s\d,]{{0,8}})?[打评評]?出?(?=[ \d])",
+    "vague": rf"{_RATE}(?: it| this)?|(?:it|this) {_GETS}",
+    "hint": r"(?:average|mean|средн\w{1,3}|平均分?|평균)|answer|verdict|result|结论|评价|(?:final|my) assessment|"
+    r"overall (?:assessment|evaluation|judg?ment)",
+    "name": r"score|rating|grade|[评評得打总總総採][分点點](?!析|钟)|分[数數值]|スコア|評価|点数|點數|점수|"
+    r"평점|puntuación|calificación|puntaje|pontuação|avaliação|punteggio|bewertung|(?:gesamt)?punktzahl|оценка|балл|"
+    r"ocena|puan|skor|nilai|điểm(?: số)?|التقييم|الدرجة|not[ae](?= (?:final|glob|total))",
+    "final": r"finale?|revised|corrected|adjusted|updated|最[终終](?:综合|綜合)?|최종|último|итогов\w{1,3}|итог|"
+    r"końcowa|النهائية",
+    "edit": EDIT,
+    "whole": r"overall(?: quality)?|totale?|globale?|aggregate|combined|[总總総][体體合評评]?|整[体體]|[综綜]合|종합|"
+    r"총|gesamt|general|genel|общ\w{1,3}",
+    "is": r"is|est|es|é|ist|为|為|是|は|が|은|는",
+    "": rf"(?:for|of) (?:{EDIT}|la edición|la imagen)|(?:edited|whole|entire) {_PICTURE}|edit|the|an?|my|la|die|of|as|"
+    r"with|at|so|thus|therefore|hence|and|then|finally|actually|on reflection|correction|i (?:think|believe)|in total|"
+    r"in (?:summary|conclusion)|(?:evaluation|assessment)(?=:)|因此|所以|我的|故|综上|总之|的|结果",
+}
+"""Words by what they tell. A kind comes before those whose words it contains."""
 
-EDIT = (
-    r"(?:this|the|an?|my)(?: (?!source|original|first|input|reference)\w{1,12})? "
-    r"(?:edit|image|result|picture|photo(?:graph)?)\b"
+_SCALE = r"\([^()]{0,30}(?<![\d.])10(?:\.0+)?(?![\d.%])[^()\d]{0,20}\)(?=\W*[^\W\d]|\W*[:=|]|\W*\Z)|(?:out of |/ ?)10\b"
+_SPACE = r"[\s\"'“”‘’()\[\]【】{}$#•·,]|[:=|→]|(?<=[^\W\d][ )])-+>? |(?<=[^\W\d])-+>? "
+_LETTER = "[a-zß-ɏЀ-ӿḀ-ỿ]"  # of a script with spaces between words
+_TOKEN = re.compile(
+    "|".join(f"(?P<{kind or 'filler'}>(?<!{_LETTER})(?:{words})(?!{_LETTER}))" for kind, words in _WORDS.items())
+    + f"|(?P<scale>{_SCALE})|(?P<space>{_SPACE})",
+    re.I,
 )
-SAID = (
-    rf"(?:(?:i|we)(?:['’](?:d|ll)| would| will)? (?:give|rate|score|award|assign|grade)(?: {EDIT})?|"
-    rf"{EDIT} (?:deserves|earns|gets|scores|receives|merits|is rated)|"
-    rf"我?会?[给給]出?(?:[这這该該此本][^\s\d,]{{0,8}})?[打评評]?出?)(?:,? (?:as|with|at))?(?: an?)?(?: {NAME} of)?"
-)
-"""A verdict in words, up to its number."""
-
-LEAD = (
-    r"(?:(?:the|my|so|thus|therefore|hence|and|then|overall|finally|actually|on reflection|correction|"
-    r"i (?:think|believe)|in total|in (?:summary|conclusion)|(?:final )?(?:answer|verdict|evaluation|assessment)(?=:)|"
-    r"因此|所以|我的|故|综上|总之)[,: ]*)"
-)
-"""What may stand before a name without making it the score of something else."""
+_BEGIN = re.compile(r"[^\w(\ufffc+~-]*(?:[-+] )?")
+_OF_TEN = re.compile(r"[\d.]{1,6} ?(?:/|out of|von|из) ?10")
+_SEPARATOR = re.compile(r"[:=|→\]】]|->? ")
 
 ABOUT_EDIT = re.compile(
-    r"edit|image|evaluat|assess|result|answer|verdict|overall|final|conclu|judg|summary|reason|analysis|score|[评評结總总]",
+    r"edit|image|evaluat|assess|result|answer|verdict|overall|final|conclu|judg|summary|reason|analysis|score|[評评結总總]",
     re.I,
 )
 """What a heading says that is about the whole edit and its judgment, not about a part."""
@@ -59,6 +64,47 @@ CORRECTION = re.compile(
 """What takes an earlier score back."""
 
 
-def rank(name: str) -> int:
-    """Rank of a name: 3 a final score, 2 an overall one, 1 a plain one."""
-    return 3 if re.search(FINAL, name, re.I) else 2 if re.search(WHOLE, name, re.I) else 1
+class Label(NamedTuple):
+    """What a text names as the score of the whole edit.
+
+    Attributes:
+        end: Where its value begins.
+        rank: 3 a final score, 2 an overall one, 1 a plain one.
+        by_name: Whether it is called a score, and not only "overall" or "I give it".
+        closed: Whether a colon or the like closes that name, so that what follows must be its value.
+        vague: Whether it does not say of what ("I give it"), so that it counts in a reply without other numbers alone.
+    """
+
+    end: int
+    rank: int
+    by_name: bool
+    closed: bool
+    vague: bool
+
+
+def find_label(text: str) -> Label | None:
+    """Read the label that a text begins with; None if it begins with the name of something else, or with none."""
+    begin = _BEGIN.match(text)
+    start = at = begin.end() if begin else 0
+    kinds: dict[str, int] = {}  # of the words, with the end of the last of each kind, in the order of their ends
+    while token := _TOKEN.match(text, at):
+        kind, at = token.lastgroup or "", token.end()
+        if kind not in ("filler", "space", "scale"):
+            kinds.pop(kind, None)
+            kinds[kind] = at
+    before, last = text[start:at], next(reversed(kinds), "")
+    behind = text[kinds.get(last, at) : at]
+    of_ten = bool(_OF_TEN.match(text, at))
+    separated = of_ten or at == len(text) or last == "is" or bool(_SEPARATOR.search(behind))
+    if re.search(r"\btotale?\b", before, re.I) and not of_ten and "name" not in kinds:
+        return None  # the sum of something
+    named = separated and not kinds.keys().isdisjoint(("name", "hint", "final", "whole"))
+    picture = last == "edit" and bool(re.search("[-:]", behind))
+    said = "said" in kinds or "vague" in kinds
+    if not (named or picture or said):
+        return None
+    closed = "name" in kinds and bool(re.search("[:=]", text[kinds["name"] : at]))
+    overall = "whole" in kinds or re.search("[总總総]|gesamt", before, re.I)
+    rank = 3 if "final" in kinds else 2 if overall else 1
+    vague = "vague" in kinds and not named and not re.search(EDIT, text)
+    return Label(at, rank, "name" in kinds, closed, vague)

@@ -8,7 +8,10 @@ from editbench.judges.score_names import EDIT
 SUM = re.compile(r"\s*[\d(][\d.() ]{0,40}\+[\d.+()/x×÷* ]{0,120}[=≈]")
 NUMBER = re.compile(r"[\s\"'“”$(\[|]{0,12}(10(?:\.0++)?|[0-9](?:\.[0-9]++)?)(?![0-9a-zA-Z^])")
 CLOSE = r"[\"'”’)\]}$]{0,4} {0,2}"
-POINTS = r"(?:(?:points?|pts|点|점|баллов|puntos|pontos|punti|punkte)(?!\w)|分(?![钟鐘之数]))?"
+POINTS = (
+    r"(?:(?:points?|pts|点|점|баллов|puntos|pontos|punti|punkte)(?:です|でした|입니다)?(?!\w)|分(?![钟鐘之数]))?"
+    r"(?:です|でした|입니다)?"
+)
 OUT_OF = r"[(,]? ?(?:/|out of|sur|von|из|on a scale (?:of|from) [01][.0]{0,4} ?(?:-|to)|满分) ?"
 TEN = re.compile(
     rf"{CLOSE}{POINTS}{CLOSE}(?:{OUT_OF}(?:10(?:\.0+)?(?![\w/%]|\.\d)|10[分点]|ten\b))?{CLOSE}{POINTS}{CLOSE}", re.I
