@@ -5,7 +5,6 @@
 
 import dataclasses
 import difflib
-import inspect
 import re
 import typing
 from collections.abc import Sequence
@@ -15,15 +14,14 @@ from typing import Any, TypeVar
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from editbench.config.annotations import fits, in_words
 from editbench.config.places import CONF_DIR, in_checkout
 from editbench.config.schema import ComponentConfig, Config, RubricConfig
+from editbench.config.typed_texts import keep_texts
 from editbench.config.wording import one_sentence
 from editbench.errors import UserError
 from editbench.text import hide, learn_secrets, redact
@@ -49,9 +47,8 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             composed = compose("config", overrides=[*searched, *overrides])
-            kept = [_keep_text(override, composed) for override in overrides]
-            if kept != list(overrides):
-                composed = compose("config", overrides=[*searched, *kept])
+        for override in overrides:
+            keep_texts(override, composed)
         resolved = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except yaml.YAMLError as error:
         raise UserError(f"a YAML file of the configuration cannot be read: {' '.join(str(error).split())}") from error
@@ -76,40 +73,6 @@ def _search_path(config_dir: str) -> list[str]:
         raise UserError(f"--config-dir {config_dir}: there is no such folder")
     quoted = str(folder).replace('"', '\\"')
     return [f'hydra.searchpath=["file://{quoted}"]']
-
-
-def _keep_text(override: str, composed: DictConfig) -> str:
-    """Quote a value that Hydra reads as a number, a bool or null, and that is to be text: `run_name=2026_11_25`."""
-    parsed = OverridesParser.create().parse_override(override)
-    value, given = parsed.value(), override.partition("=")[2].strip()
-    if not given or not isinstance(value, int | float | None):
-        return override
-    wanted = _annotation(parsed.key_or_group.split("."), composed)
-    is_text = not fits(value, wanted) and fits(given, wanted)
-    return f"{override.partition('=')[0]}='{given}'" if is_text else override
-
-
-def _annotation(path: list[str], composed: DictConfig) -> Any:
-    """The annotated type of a setting, or of a component's argument; Any where none is known."""
-    wanted: Any = Config
-    for name in path:
-        if typing.get_origin(wanted) is dict:
-            wanted = typing.get_args(wanted)[1]
-            continue
-        parts = (wanted, *typing.get_args(wanted))
-        keyed = next((part for part in parts if dataclasses.is_dataclass(part) or typing.is_typeddict(part)), None)
-        hints = typing.get_type_hints(keyed, include_extras=True) if keyed else {}
-        if name not in hints and keyed and issubclass(typing.cast(type, keyed), ComponentConfig):
-            hints = _arguments(str(composed[path[0]].get("_target_")))
-        wanted = hints.get(name, Any)
-    return wanted
-
-
-def _arguments(target: str) -> dict[str, Any]:
-    try:
-        return {name: given.annotation for name, given in inspect.signature(get_class(target)).parameters.items()}
-    except Exception:  # whoever constructs it says what is wrong with it
-        return {}
 
 
 def check(resolved: dict[str, Any]) -> Config:

@@ -192,7 +192,7 @@ MISTAKES = [
     (["edit=5"], "edit=5", "a group of settings: schedule, sync_every"),
     (["run_name=[a]"], "run_name=['a']", "letters, digits"),
     (["rubrics.physical.names=abc"], "rubrics.physical.names='abc'", "a list, each item a text"),
-    (["rubrics.physical.names=[1]"], "rubrics.physical.names=[1]", "a list, each item a text"),
+    (["rubrics.physical.names=[[a]]"], "rubrics.physical.names=[['a']]", "a list, each item a text"),
     (["editor=null"], "editor=null", "Config group override must be a string"),
     # unknown choices
     (["editor=fak"], "editor=fak", "choose one of diffusers, fake, qwen_image_edit"),
@@ -329,6 +329,26 @@ def test_a_text_setting_keeps_its_text(text):
     lora = ["editor=qwen_image_edit_4_steps", f"editor.lora.path={text}", f"editor.lora.weight_name={text}"]
     assert [*load(lora).editor.kwargs["lora"].values()][:2] == [text, text]
     assert load([f"editor.revision={text}"]).editor.kwargs["revision"] == (None if text == "null" else text)
+
+
+@pytest.mark.parametrize("text", [*LOOKS_LIKE_A_NUMBER, "2026_11", "1e3", "'quoted 1'"])
+def test_a_text_within_a_list_or_mapping_keeps_it_too(text):
+    plain = text.strip("'")
+    assert load([f"categories=[{text}, physical]"]).categories == [plain, "physical"]
+    assert load([f"rubrics.physical.names=[{text}]"]).rubrics["physical"].names == [plain]
+    lora = load([f"+editor.lora={{path: {text}, weight_name: {text}, scale: 1e1}}"]).editor.kwargs["lora"]
+    assert lora == {"path": plain, "weight_name": plain, "scale": 10.0}
+
+
+@pytest.mark.parametrize("labels", ["{01:0,02:5}", "{1_0:0,10:5}", "{1e1:0,true:5}", "{No:0,Yes:5}", "{0:1,1:2}"])
+def test_labels_are_texts(labels):
+    wanted = [pair.partition(":") for pair in labels.strip("{}").split(",")]
+    found = load([f"judge.labels={labels}"]).judge.labels
+    assert list(found.items()) == [(name, float(score)) for name, _, score in wanted]
+
+
+def test_numbers_within_lists_stay_numbers():
+    assert load(["device_ids=[1,0]"]).device_ids == [1, 0]
 
 
 def test_numbers_stay_numbers():
