@@ -35,14 +35,14 @@ def main(config: Config) -> int:
 
 
 def find_missing(config: Config, job: Job) -> Todo[EditTask, Edit]:
-    """On rank 0: make the plan, find what has no edit, and withdraw the edits that are made anew."""
+    """On rank 0: make the plan, and find what has no edit of these settings."""
     folder, checkpoint = job.folder, job.checkpoint
     take_up_stored(folder)
     plan = ensure_plan(config, folder, lambda new: find_edit_tasks(config, folder, new, checkpoint))
     todo = find_edit_tasks(config, folder, plan, checkpoint)
     job.check_failures(todo)
-    withdraw_edits(todo.tasks, folder)
-    folder.write_config(config.resolved)
+    if not todo.tasks:
+        folder.write_config(config.resolved)
     return todo
 
 
@@ -52,8 +52,7 @@ def edit_all(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> None:
     rounds = math.ceil(len(todo.tasks) / job.ranks.world_size)
     editor = job.load(_devices(config, job, len(todo.tasks)), rounds=rounds)
     sources = Sources(config.dataset, config.source)
-    samples = [task.sample for task in todo.tasks]
-    with job.results(lambda: EditSink(job.folder, config.edit.shard_size_mib, samples, job.session)) as results:
+    with job.results(lambda: open_sink(config, job, todo)) as results:
         if config.edit.schedule == "strided":
             turns = job.turns(todo.tasks, config.edit.sync_every)
         else:
@@ -69,6 +68,13 @@ def edit_all(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> None:
             results.put(finished)
     if editor:
         job.session.loaded(editor.describe())  # with what it has counted by now
+
+
+def open_sink(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> EditSink:
+    """On rank 0, when all ranks have loaded: withdraw the edits that are made anew, and take the new ones."""
+    withdraw_edits(todo.tasks, job.folder)
+    job.folder.write_config(config.resolved)
+    return EditSink(job.folder, config.edit.shard_size_mib, [task.sample for task in todo.tasks], job.session)
 
 
 def _devices(config: Config, job: Job, tasks: int) -> list[str]:

@@ -38,8 +38,8 @@ def main(config: Config) -> int:
 
 
 def find_missing(config: Config, job: Job) -> Todo[JudgeTask, Judgment]:
-    """On rank 0: find edited samples without a judgment, and withdraw the judgments that are made anew."""
-    folder, judge = job.folder, config.judge.name
+    """On rank 0: find edited samples without a judgment of these settings."""
+    folder = job.folder
     plan = read_edited_plan(folder)
     todo = find_judge_tasks(config, folder, plan, job.checkpoint)
     if not todo.total and not all_edited(plan, folder.read_edits()):
@@ -47,8 +47,8 @@ def find_missing(config: Config, job: Job) -> Todo[JudgeTask, Judgment]:
     if todo.total < len(plan.samples):
         logger.warning("%d of %d planned samples have an edited image", todo.total, len(plan.samples))
     job.check_failures(todo)
-    withdraw_judgments(todo.tasks, folder, judge)
-    folder.write_config(config.resolved, judge)
+    if not todo.tasks:
+        folder.write_config(config.resolved, config.judge.name)
     return todo
 
 
@@ -63,11 +63,18 @@ def score_all(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> None
     judge = job.load(on, batch_size=placement.batch_size, batches=len(batches))
     if judge and config.judge.mode == "expected":
         judge.check_labels(list(config.judge.labels))
-    with job.results(lambda: JudgmentSink(job.folder, config.judge.name, todo.kept, job.session)) as results:
+    with job.results(lambda: open_sink(config, job, todo)) as results:
         draws = job.draws("batches", batches if judge else [])
         batch_judge = BatchJudge(judge, dataset, config, job.folder, placement.batch_size)
         for judgments in batch_judge.run(draws, job.stopping):
             results.put(functools.partial(list, judgments))
+
+
+def open_sink(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> JudgmentSink:
+    """On rank 0, when all ranks have loaded: withdraw the judgments that are made anew, and take the new ones."""
+    withdraw_judgments(todo.tasks, job.folder, config.judge.name)
+    job.folder.write_config(config.resolved, config.judge.name)
+    return JudgmentSink(job.folder, config.judge.name, todo.kept, job.session)
 
 
 if __name__ == "__main__":

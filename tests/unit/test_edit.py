@@ -21,7 +21,8 @@ from editbench.components.load import open_dataset
 from editbench.config import load as configuration
 from editbench.config.schema import Config, SourceConfig
 from editbench.datasets.sources import Sources
-from editbench.edit import find_missing
+from editbench.distributed.ranks import Ranks
+from editbench.edit import edit_all, find_missing, open_sink
 from editbench.editors.fake import FakeEditor
 from editbench.editors.one_sample import edit_one, encode
 from editbench.errors import InvalidOutputError, UserError
@@ -32,7 +33,7 @@ from editbench.run.identity import sample_input, sample_seed
 from editbench.run.lines import JsonLines
 from editbench.run.records import Edit, EditTask
 from editbench.run.recovery import take_up_stored
-from editbench.run.session import Session
+from editbench.run.session import Session, SilentSession
 from editbench.run.shards import read_image
 from editbench.run.sinks import EditSink
 from editbench.run.tally import Tally
@@ -449,18 +450,36 @@ def test_an_editor_may_use_its_memory_again(run: Run) -> None:
     assert image.getpixel((0, 0)) == (task.seed % 255, 0, 0)
 
 
-def test_a_redo_withdraws_the_old_edits_before_it_puts_its_settings_on_record(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_cannot_be_loaded_costs_no_results(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     write_edits(run, run.find()[0])
     config = run.load("seed=7", "on_change=redo")
+    run.run_dir.write_config(run.config.resolved)
+    before = run.run_dir.edits_index.read_bytes(), run.run_dir.config_file.read_bytes()
+
+    def cannot_load(*_: object, **__: object) -> None:
+        raise UserError("the weights are torn")
+
+    job = SimpleNamespace(
+        folder=run.run_dir,
+        checkpoint=None,
+        check_failures=lambda _: None,
+        begin=lambda _: None,
+        ranks=Ranks.from_env(),
+        load=cannot_load,
+        session=SilentSession(),
+    )
+    todo = find_missing(config, job)
+    assert len(todo.tasks) == 6
+    with pytest.raises(UserError, match="torn"):
+        edit_all(config, job, todo)
+    assert (run.run_dir.edits_index.read_bytes(), run.run_dir.config_file.read_bytes()) == before
+
     seen: list[set[str]] = []
     monkeypatch.setattr(
         RunDir, "write_config", lambda self, _: seen.append({edit.state for edit in self.read_edits().values()})
     )
-    job = SimpleNamespace(folder=run.run_dir, checkpoint=None, check_failures=lambda _: None)
-    assert len(find_missing(config, job).tasks) == 6
-    assert seen == [{"pending"}]
+    open_sink(config, job, todo).close()
+    assert seen == [{"pending"}]  # withdrawn before the new settings are on record
 
 
 def test_images_edited_anew_after_a_shard_was_cut_never_take_the_place_of_others(run: Run) -> None:
