@@ -9,11 +9,12 @@ anything is wrong; an unfinished run is wrong too.
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from editbench import cli, logs
+from editbench.components.check import check_arguments
 from editbench.components.checkpoint import Checkpoint
-from editbench.components.load import find_checkpoint
+from editbench.components.load import component_class, find_checkpoint
 from editbench.config import load as configuration
 from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
@@ -178,11 +179,25 @@ def _wanted(run_dir: RunDir, judge: str | None = None) -> Config | None:
     if not resolved:
         return None
     try:
-        return dataclasses.replace(configuration.check(resolved), on_change="redo", retry_failed=False)
+        config = configuration.check(resolved)
+        group = "judge" if judge else "editor"
+        part = config.judge if judge else config.editor
+        if cls := _class_here(part, group):
+            check_arguments(part, group, cls)
     except UserError as error:
+        file = run_dir.judgments / f"{judge}.yaml" if judge else run_dir.config_file
         raise UserError(
-            f"{run_dir.config_file} does not fit this version of editbench: {error}; use the version that made the run"
+            f"{file} does not fit this version of editbench: {error}; use the version that made the run"
         ) from error
+    return dataclasses.replace(config, on_change="redo", retry_failed=False)
+
+
+def _class_here(component: ComponentConfig, group: str) -> type[Any] | None:
+    """The component's class; None if it is not on this machine."""
+    try:
+        return component_class(component, group)
+    except UserError:
+        return None
 
 
 def _checkpoint(component: ComponentConfig) -> Checkpoint | None:

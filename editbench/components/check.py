@@ -19,28 +19,37 @@ def check_components(config: Config) -> None:
     Raises:
         UserError: no such class, an argument it does not take or lacks, or a value that does not fit.
     """
-    provided = {"dataset": (), "editor": ("device",), "judge": ("devices",)}
-    for group, extra in provided.items():
+    for group in ("dataset", "editor", "judge"):
         component: ComponentConfig = getattr(config, group)
         cls = component_class(component, group)
-        signature = inspect.signature(cls)
-        try:
-            signature.bind(**dict.fromkeys(extra), **component.kwargs)
-        except TypeError as error:
-            accepted = ", ".join(name for name in signature.parameters if name not in extra)
-            raise UserError(f"{group}: {component.target}: {error}; it takes {accepted}") from error
-        for name, value in component.kwargs.items():
-            wanted = signature.parameters[name].annotation if name in signature.parameters else Any
-            if not fits(value, wanted):
-                raise UserError(f"{group}.{name}={redact(value, name)!r}: must be {in_words(wanted)}")
-            if isinstance(value, str) and value.startswith(ONLY_IN_CHECKOUT):
-                raise UserError(
-                    f"{group}.{name}: {value.removeprefix(ONLY_IN_CHECKOUT)} is in a checkout of editbench alone, and "
-                    f"this is an installed package; give {group}.{name}=…, or start from a checkout"
-                )
+        check_arguments(component, group, cls)
         if hasattr(cls, "check_settings"):
             cls.check_settings(component.kwargs)
     _check_judge_methods(config.judge)
+
+
+def check_arguments(component: ComponentConfig, group: str, cls: type[Any]) -> None:
+    """Check that a class takes the arguments of its configuration.
+
+    Raises:
+        UserError: an argument it does not take or lacks, or a value that does not fit.
+    """
+    placement = {"editor": ("device",), "judge": ("devices",)}.get(group, ())
+    signature = inspect.signature(cls)
+    try:
+        signature.bind(**dict.fromkeys(placement), **component.kwargs)
+    except TypeError as error:
+        accepted = ", ".join(name for name in signature.parameters if name not in placement)
+        raise UserError(f"{group}: {component.target}: {error}; it takes {accepted}") from error
+    for name, value in component.kwargs.items():
+        wanted = signature.parameters[name].annotation if name in signature.parameters else Any
+        if not fits(value, wanted):
+            raise UserError(f"{group}.{name}={redact(value, name)!r}: must be {in_words(wanted)}")
+        if isinstance(value, str) and value.startswith(ONLY_IN_CHECKOUT):
+            raise UserError(
+                f"{group}.{name}: {value.removeprefix(ONLY_IN_CHECKOUT)} is in a checkout of editbench alone, and "
+                f"this is an installed package; give {group}.{name}=…, or start from a checkout"
+            )
 
 
 def _check_judge_methods(judge: JudgeConfig) -> None:

@@ -2,11 +2,9 @@
 
 import dataclasses
 import logging
+import pydoc
 import time
-import typing
 from typing import TYPE_CHECKING, Any
-
-from hydra.utils import get_class
 
 from editbench import logs
 from editbench.components import checkpoint as checkpoints
@@ -27,12 +25,16 @@ def component_class(component: ComponentConfig, group: str) -> type[Any]:
         UserError: there is no such module or class.
     """
     try:
-        return typing.cast(type[Any], get_class(component.target))
-    except Exception as error:
-        reason = " ".join(str(error).split())
+        found = pydoc.locate(component.target)
+    except pydoc.ErrorDuringImport as error:
         raise UserError(
-            f"{group}._target_: no class {component.target!r} ({reason}); give the import path of a class"
+            f"{group}._target_={component.target}: its module cannot be imported ({error.value}); mend it, or install "
+            "what it lacks"
         ) from error
+    if not isinstance(found, type):
+        what = "there is no such class" if found is None else f"is a {type(found).__name__}, not a class"
+        raise UserError(f"{group}._target_={component.target}: {what}; give the import path of a class")
+    return found
 
 
 def open_dataset(component: ComponentConfig) -> "Dataset":

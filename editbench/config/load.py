@@ -43,6 +43,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     OmegaConf.register_new_resolver("stem", _stem, replace=True)
     searched = _search_path(config_dir) if config_dir else []
     learn_secrets([_by_last_key(override) for override in overrides])
+    _refuse(overrides)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -65,6 +66,17 @@ def _by_last_key(override: str) -> dict[str, list[str]]:
     """A value, and its longer parts, which an error can quote alone."""
     key, _, value = override.lstrip("+~").partition("=")
     return {key.rpartition(".")[2]: [value, *re.findall(r"[\w-]+", value)]}
+
+
+def _refuse(overrides: Sequence[str]) -> None:
+    """Refuse what Hydra takes, and what would have no effect, or leave a run without one of its parts."""
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key in ("dataset", "editor", "judge") and (override.startswith("~") or value.strip() in ("", "null")):
+            choices = ", ".join(sorted(path.stem for path in (CONF_DIR / key).glob("*.yaml")))
+            raise UserError(f"{override}: a run needs its {key}; give {key}= and one of {choices}")
+        if key.startswith("hydra.") and key != "hydra.searchpath":
+            raise UserError(f"{override}: Hydra's own settings have no effect here; remove it (run_dir= is the folder)")
 
 
 def _search_path(config_dir: str) -> list[str]:

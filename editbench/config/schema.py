@@ -37,6 +37,18 @@ Labels = Annotated[
     ),
 ]
 
+
+def _are_formats(names: list[str]) -> bool:
+    from PIL import Image
+
+    Image.init()
+    return bool(names) and all(name.upper() in {*Image.OPEN, "AVIF"} for name in names)
+
+
+Formats = Annotated[
+    list[str], Rule(_are_formats, "a list of formats that Pillow reads, such as 'source.formats=[PNG]'")
+]
+
 ANSWER_START = "Score: "
 """What stands before the label in mode `expected`, and behind a reply without a score. Part of a judgment's unit."""
 
@@ -66,9 +78,7 @@ class SourceConfig:
     """Largest source image, in millions of pixels; checked before it is decoded."""
     max_mib: Positive = 100.0
     """Largest source image file, in MiB."""
-    formats: Annotated[list[str], Rule(lambda names: len(names) > 0, "a list of at least one format")] = field(
-        default_factory=lambda: ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"]
-    )
+    formats: Formats = field(default_factory=lambda: ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"])
     """Formats of source image files, by Pillow's names; JPEG covers MPO, AVIF counts where this Pillow reads it."""
     max_instruction_chars: Count = 10_000
     """Longest instruction, in characters."""

@@ -2,9 +2,11 @@
 
 import dataclasses
 import inspect
+import pydoc
 import types
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Union
 
 from antlr4 import CommonTokenStream, InputStream  # type: ignore[import-untyped]
@@ -13,7 +15,6 @@ from hydra.core.override_parser.overrides_visitor import HydraOverrideVisitor
 from hydra.core.override_parser.types import QuotedString
 from hydra.grammar.gen.OverrideLexer import OverrideLexer
 from hydra.grammar.gen.OverrideParser import OverrideParser
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from editbench.config.annotations import fits
@@ -68,7 +69,8 @@ class _Reader(HydraOverrideVisitor):
 def _with_texts(read: Any, wanted: Any) -> tuple[Any, bool]:
     """Give a value of the wanted type as plain data, and whether Hydra has changed a text in it."""
     if isinstance(read, _Typed):
-        is_text = not fits(read.value, wanted) and fits(read.text, wanted)
+        no_folder = wanted is Path and read.value is None  # run_dir=null
+        is_text = not no_folder and not fits(read.value, wanted) and fits(read.text, wanted)
         return read.text if is_text else read.value, is_text
     if isinstance(read, list):
         items = [_with_texts(item, _inside(wanted)) for item in read]
@@ -105,6 +107,9 @@ def _alternatives(wanted: Any) -> Iterator[Any]:
 
 def _arguments(target: str) -> dict[str, Any]:
     try:
-        return {name: given.annotation for name, given in inspect.signature(get_class(target)).parameters.items()}
+        return {
+            name: given.annotation
+            for name, given in inspect.signature(typing.cast(type, pydoc.locate(target))).parameters.items()
+        }
     except Exception:  # whoever constructs it says what is wrong with it
         return {}

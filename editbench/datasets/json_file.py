@@ -40,6 +40,10 @@ class JsonFile:
             raise UserError(f"dataset.language={language!r}: must be en or zh")
         if on_bad_record not in ("stop", "skip"):
             raise UserError(f"dataset.on_bad_record={on_bad_record!r}: must be stop or skip")
+        if self.path.is_dir():
+            raise UserError(
+                f"dataset.path={path}: is a folder; give the benchmark file, a JSON file in it or elsewhere"
+            )
         if not self.path.is_file():
             hint = "; build it with: python scripts/pack_benchmark.py" if self.path.name == "demo.json" else ""
             raise UserError(f"dataset.path={path}: there is no such file{hint}")

@@ -194,6 +194,8 @@ class DiffusersEditor:
         names = {field.name for field in dataclasses.fields(Acceleration)}
         settings = {name: value for name, value in kwargs.items() if name in names}
         Acceleration(**settings).check()
+        # what every latent pipeline needs at least; the loaded one is asked for its own multiple
+        _check_size(kwargs, 16 if str(kwargs.get("pipeline")).startswith("QwenImage") else 8)
 
     def _check_call(self, given: dict[str, Any]) -> None:
         reserved = [key for key in given if key in ("image", "prompt", "generator", "output_type")]
@@ -219,9 +221,16 @@ class DiffusersEditor:
             raise UserError("editor.num_inference_steps=1: this scheduler stretches its steps (shift_terminal), give 2")
         processor = getattr(self._pipe, "image_processor", None)
         self._multiple = processor.config.vae_scale_factor if processor is not None else 1
-        for key, value in {"height": self._height, "width": self._width}.items():
-            if value is not None and (value <= 0 or value % self._multiple):
-                raise UserError(f"editor.{key}={value}: must be a multiple of {self._multiple} for this pipeline")
+        _check_size({"height": self._height, "width": self._width}, self._multiple)
+
+
+def _check_size(settings: dict[str, Any], multiple: int) -> None:
+    for key in ("height", "width"):
+        value = settings.get(key)
+        if value is not None and (value <= 0 or value % multiple):
+            raise UserError(
+                f"editor.{key}={value}: must be a multiple of {multiple} for this pipeline, from {multiple}"
+            )
 
 
 def pass_mm_token_type_ids(text_encoder: "torch.nn.Module") -> None:

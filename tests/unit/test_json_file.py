@@ -322,7 +322,7 @@ def test_a_missing_file_is_named(tmp_path, name, says):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match="is a folder; give the benchmark file"):
         JsonFile(str(tmp_path))
 
 
