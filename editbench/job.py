@@ -61,7 +61,7 @@ class Job:
         config: The run.
 
     Attributes:
-        component: Configuration of the editor or judge.
+        settings: Configuration of the editor or judge.
         checkpoint: Its checkpoint, found or fetched once on each node; None if it has none.
         ranks: Who this process is.
         group: The job's processes.
@@ -72,7 +72,7 @@ class Job:
 
     def __init__(self, phase: str, config: Config) -> None:
         self.phase, self.config = phase, config
-        self.component: ComponentConfig = config.editor if phase == "edit" else config.judge
+        self.settings: ComponentConfig = config.editor if phase == "edit" else config.judge
         self.ranks = Ranks.from_env()
         self.folder = RunDir(config.run_dir)
         self.session = SilentSession()
@@ -87,8 +87,8 @@ class Job:
             with self._preemption.at_once():
                 self.group = opened.enter_context(process_group(self.ranks, self.config.distributed))
             logs.set_up(self.phase, self.ranks.rank, self.folder.create(), self.config.log_level)
-            fetch = f"the download of {self.component.kwargs.get('checkpoint')}"
-            self.checkpoint = self.group.node_first(lambda: find_checkpoint(self.component, download=True), fetch)
+            fetch = f"the download of {self.settings.kwargs.get('checkpoint')}"
+            self.checkpoint = self.group.node_first(lambda: find_checkpoint(self.settings, download=True), fetch)
             self._open = opened.pop_all()
         return self
 
@@ -136,7 +136,7 @@ class Job:
     def begin(self, todo: Todo[Any, Any]) -> None:
         """Put on record, on rank 0, that the phase works now, and with what."""
         if self.ranks.rank == 0:
-            session = Session(self.folder, self._tally(todo), describe_component(self.component, self.checkpoint))
+            session = Session(self.folder, self._tally(todo), describe_component(self.settings, self.checkpoint))
             self.session = self._open.enter_context(session)
 
     def load(self, on: list[str], **recorded: Any) -> Any:
@@ -161,7 +161,7 @@ class Job:
                 if on:
                     devices.use(on[0])
                     placement: dict[str, Any] = {"device": on[0]} if is_edit else {"devices": on}
-                    model = construct(self.component, "editor" if is_edit else "judge", self.checkpoint, **placement)
+                    model = construct(self.settings, "editor" if is_edit else "judge", self.checkpoint, **placement)
             everywhere = self.group.all_gather(devices.describe(on))
         recorded |= {"world_size": self.ranks.world_size, "devices": everywhere}
         recorded["load_s"] = round(time.monotonic() - began, 3)

@@ -51,16 +51,16 @@ def show_dry_run(config: Config, phase: str) -> int:
     if ranks.rank != 0:
         return 0
     folder, console = RunDir(config.run_dir), logs.console()
-    component = config.editor if phase == "edit" else config.judge
-    checkpoint = find_checkpoint(component, download=False)
+    settings = config.editor if phase == "edit" else config.judge
+    checkpoint = find_checkpoint(settings, download=False)
     plan = (phase == "score" and folder.read_plan()) or ensure_plan(config, folder)
     find = find_edit_tasks if phase == "edit" else find_judge_tasks
     tasks, kept = find(config, folder, plan, checkpoint)
     size = f"{checkpoint.size_bytes / 2**30:.2f} GiB" if checkpoint else "not downloaded"
-    model = f" from {component.kwargs['checkpoint']} ({size})" if "checkpoint" in component.kwargs else ""
+    model = f" from {settings.kwargs['checkpoint']} ({size})" if "checkpoint" in settings.kwargs else ""
     console.print(plan_table(plan))
     for line in (
-        f"dry run of phase {phase}: {component.target}{model}",
+        f"dry run of phase {phase}: {settings.target}{model}",
         f"{len(tasks)} samples to {phase} on {ranks.world_size} ranks, {len(kept)} done already",
         f"run folder: {config.run_dir}",
     ):

@@ -224,6 +224,6 @@ def _length(sample: Sample, edit: Edit, with_source: bool) -> int:
     return round(area / 1024 + (len(sample.instruction) + len(sample.description)) / 4)
 
 
-def _comparable(component: ComponentConfig, checkpoint: Checkpoint | None) -> bool:
+def _comparable(settings: ComponentConfig, checkpoint: Checkpoint | None) -> bool:
     """Whether units can be compared: not in a dry run on a machine that does not have the checkpoint."""
-    return checkpoint is not None or "checkpoint" not in component.kwargs
+    return checkpoint is not None or "checkpoint" not in settings.kwargs

@@ -192,18 +192,18 @@ def _wanted(run_dir: RunDir, judge: str | None = None) -> Config | None:
     return dataclasses.replace(config, on_change="redo", retry_failed=False)
 
 
-def _class_here(component: ComponentConfig, group: str) -> type[Any] | None:
-    """The component's class; None if it is not on this machine."""
+def _class_here(settings: ComponentConfig, group: str) -> type[Any] | None:
+    """The class that settings name; None if it is not on this machine."""
     try:
-        return component_class(component, group)
+        return component_class(settings, group)
     except UserError:
         return None
 
 
-def _checkpoint(component: ComponentConfig) -> Checkpoint | None:
-    """The component's checkpoint; None, so that units are not compared, if it is not on this machine."""
+def _checkpoint(settings: ComponentConfig) -> Checkpoint | None:
+    """The checkpoint that settings name; None, so that units are not compared, if it is not on this machine."""
     try:
-        return find_checkpoint(component, download=False)
+        return find_checkpoint(settings, download=False)
     except UserError as error:
         logs.console().print(f"not compared: {error}", markup=False, highlight=False)
         return None

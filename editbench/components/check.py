@@ -20,15 +20,15 @@ def check_components(config: Config) -> None:
         UserError: no such class, an argument it does not take or lacks, or a value that does not fit.
     """
     for group in ("dataset", "editor", "judge"):
-        component: ComponentConfig = getattr(config, group)
-        cls = component_class(component, group)
-        check_arguments(component, group, cls)
+        settings: ComponentConfig = getattr(config, group)
+        cls = component_class(settings, group)
+        check_arguments(settings, group, cls)
         if hasattr(cls, "check_settings"):
-            cls.check_settings(component.kwargs)
+            cls.check_settings(settings.kwargs)
     _check_judge_methods(config.judge)
 
 
-def check_arguments(component: ComponentConfig, group: str, cls: type[Any]) -> None:
+def check_arguments(settings: ComponentConfig, group: str, cls: type[Any]) -> None:
     """Check that a class takes the arguments of its configuration.
 
     Raises:
@@ -37,11 +37,11 @@ def check_arguments(component: ComponentConfig, group: str, cls: type[Any]) -> N
     placement = {"editor": ("device",), "judge": ("devices",)}.get(group, ())
     signature = inspect.signature(cls)
     try:
-        signature.bind(**dict.fromkeys(placement), **component.kwargs)
+        signature.bind(**dict.fromkeys(placement), **settings.kwargs)
     except TypeError as error:
         accepted = ", ".join(name for name in signature.parameters if name not in placement)
-        raise UserError(f"{group}: {component.target}: {error}; it takes {accepted}") from error
-    for name, value in component.kwargs.items():
+        raise UserError(f"{group}: {settings.target}: {error}; it takes {accepted}") from error
+    for name, value in settings.kwargs.items():
         wanted = signature.parameters[name].annotation if name in signature.parameters else Any
         if not fits(value, wanted):
             raise UserError(f"{group}.{name}={redact(value, name)!r}: must be {in_words(wanted)}")

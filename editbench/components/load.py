@@ -18,53 +18,53 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def component_class(component: ComponentConfig, group: str) -> type[Any]:
-    """Import the class a component names.
+def component_class(settings: ComponentConfig, group: str) -> type[Any]:
+    """Import the class that settings name.
 
     Raises:
         UserError: there is no such module or class.
     """
     try:
-        found = pydoc.locate(component.target)
+        found = pydoc.locate(settings.target)
     except pydoc.ErrorDuringImport as error:
         raise UserError(
-            f"{group}._target_={component.target}: its module cannot be imported ({error.value}); mend it, or install "
+            f"{group}._target_={settings.target}: its module cannot be imported ({error.value}); mend it, or install "
             "what it lacks"
         ) from error
     if not isinstance(found, type):
         what = "there is no such class" if found is None else f"is a {type(found).__name__}, not a class"
-        raise UserError(f"{group}._target_={component.target}: {what}; give the import path of a class")
+        raise UserError(f"{group}._target_={settings.target}: {what}; give the import path of a class")
     return found
 
 
-def open_dataset(component: ComponentConfig) -> "Dataset":
+def open_dataset(settings: ComponentConfig) -> "Dataset":
     """Construct a dataset."""
-    dataset: Dataset = component_class(component, "dataset")(**component.kwargs)
+    dataset: Dataset = component_class(settings, "dataset")(**settings.kwargs)
     return dataset
 
 
-def find_checkpoint(component: ComponentConfig, download: bool) -> Checkpoint | None:
-    """Find the checkpoint that a component's arguments name, with its LoRA if they name one.
+def find_checkpoint(settings: ComponentConfig, download: bool) -> Checkpoint | None:
+    """Find the checkpoint that settings name, with its LoRA if they name one.
 
     None if they name none, or not all of it is downloaded.
     """
-    name = component.kwargs.get("checkpoint")
+    name = settings.kwargs.get("checkpoint")
     if not isinstance(name, str):
         return None
-    extra = [key for key in ("allow_pickle", "trust_remote_code") if component.kwargs.get(key)]
-    found = checkpoints.find(name, component.kwargs.get("revision"), download, extra)
-    lora = component.kwargs.get("lora")
+    extra = [key for key in ("allow_pickle", "trust_remote_code") if settings.kwargs.get(key)]
+    found = checkpoints.find(name, settings.kwargs.get("revision"), download, extra)
+    lora = settings.kwargs.get("lora")
     if found is None or not isinstance(lora, dict):
         return found
     adapter = checkpoints.find_lora(lora["path"], lora["weight_name"], lora.get("revision"), download)
     return adapter and dataclasses.replace(found, lora=adapter)
 
 
-def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | None, **placement: Any) -> Any:
+def construct(settings: ComponentConfig, group: str, checkpoint: Checkpoint | None, **placement: Any) -> Any:
     """Construct an editor or judge: this is where its model is loaded.
 
     Args:
-        component: Its class and arguments.
+        settings: Name its class and arguments.
         group: `editor` or `judge`, for errors.
         checkpoint: Where the checkpoint that the arguments name lies.
         **placement: `device` or `devices`.
@@ -72,9 +72,9 @@ def construct(component: ComponentConfig, group: str, checkpoint: Checkpoint | N
     found: dict[str, Any] = {"checkpoint": str(checkpoint.path)} if checkpoint else {}
     if checkpoint and checkpoint.lora:
         place = {"path": str(checkpoint.lora.path.parent), "weight_name": checkpoint.lora.path.name}
-        found["lora"] = component.kwargs["lora"] | place
+        found["lora"] = settings.kwargs["lora"] | place
     started = time.monotonic()
-    built = component_class(component, group)(**placement, **(component.kwargs | found))
+    built = component_class(settings, group)(**placement, **(settings.kwargs | found))
     logs.adopt("diffusers", "transformers")
-    logger.info("loaded %s %s in %.1f s", group, component.name, time.monotonic() - started)
+    logger.info("loaded %s %s in %.1f s", group, settings.name, time.monotonic() - started)
     return built

@@ -111,7 +111,7 @@ def _build(cls: type[Built], node: Any, prefix: str) -> Built:
     if not isinstance(node, dict):
         raise UserError(f"{prefix[:-1]}={node!r}: must be a group of settings: {', '.join(hints)}")
     if issubclass(cls, ComponentConfig):
-        node = _as_component(node, set(hints), prefix[:-1])
+        node = _split_settings(node, set(hints), prefix[:-1])
     for name in node:
         if name not in hints:
             close = difflib.get_close_matches(str(name), hints, n=1)
@@ -134,8 +134,8 @@ def _value(wanted: Any, value: Any, key: str) -> Any:
     return Path(value).expanduser() if wanted is Path else value
 
 
-def _as_component(node: dict[str, Any], own: set[str], group: str) -> dict[str, Any]:
-    """Part what configures a component's use from the arguments of its class."""
+def _split_settings(node: dict[str, Any], own: set[str], group: str) -> dict[str, Any]:
+    """Part the settings of a component's use from the arguments of its class."""
     if not isinstance(target := node.get("_target_"), str):
         raise UserError(f"{group}: found no _target_; it must name the class, e.g. in conf/{group}/mine.yaml")
     settings = {key: value for key, value in node.items() if key in own}

@@ -126,7 +126,7 @@ class RubricConfig:
 
 @dataclass
 class ComponentConfig:
-    """A dataset, editor or judge: its class, and the keyword arguments its constructor gets."""
+    """Settings of a component, which is a dataset, editor or judge: its class and the arguments of its constructor."""
 
     target: str
     name: Name

@@ -35,9 +35,9 @@ def keep_texts(override: str, composed: DictConfig) -> None:
     read = _Reader(create_functions()).visit(tree.value())
     wanted: Any = Config
     path = key.split(".")
-    component = composed.get(path[0]) if len(path) > 1 else None
+    settings = composed.get(path[0]) if len(path) > 1 else None
     for name in path:
-        wanted = _inside(wanted, name, component)
+        wanted = _inside(wanted, name, settings)
     kept, has_texts = _with_texts(read, wanted)
     if has_texts:
         with open_dict(composed):
@@ -83,15 +83,15 @@ def _with_texts(read: Any, wanted: Any) -> tuple[Any, bool]:
     return read, False
 
 
-def _inside(wanted: Any, name: str = "", component: Any = None) -> Any:
+def _inside(wanted: Any, name: str = "", settings: Any = None) -> Any:
     """The annotated type of a list's items, or of what a mapping, a group of settings or a component has by a name."""
     for part in _alternatives(wanted):
         if typing.get_origin(part) in (list, dict):
             return typing.get_args(part)[-1]
         if dataclasses.is_dataclass(part) or typing.is_typeddict(part):
             hints = typing.get_type_hints(part, include_extras=True)
-            if name not in hints and issubclass(typing.cast(type, part), ComponentConfig) and component is not None:
-                hints = _arguments(str(component.get("_target_")))
+            if name not in hints and issubclass(typing.cast(type, part), ComponentConfig) and settings is not None:
+                hints = _arguments(str(settings.get("_target_")))
             return hints.get(name, Any)
     return Any
 

@@ -33,19 +33,19 @@ def sample_key(sample_id: str) -> str:
     return f"{harmless or 'id'}-{_digest(sample_id).hex()[:10]}"
 
 
-def component_identity(component: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
+def component_identity(settings: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """What of an editor or judge decides its results: class, arguments, the checkpoint by its fingerprint, the mode."""
-    kwargs = {key: value for key, value in redact(component.kwargs).items() if key not in ("checkpoint", "revision")}
-    identity = {"class": component.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}
+    kwargs = {key: value for key, value in redact(settings.kwargs).items() if key not in ("checkpoint", "revision")}
+    identity = {"class": settings.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}
     if checkpoint and checkpoint.lora:
         place = ("path", "weight_name", "revision")
         kwargs["lora"] = {key: value for key, value in kwargs["lora"].items() if key not in place}
         identity["lora"] = checkpoint.lora.fingerprint
-    if isinstance(component, JudgeConfig) and component.mode == "expected":
-        asked = [component.labels, component.min_label_mass, ANSWER_START]
-        return identity | {"mode": component.mode, "asked": asked}
-    if isinstance(component, JudgeConfig):
-        return identity | {"completed": ANSWER_START if component.complete_replies else None}
+    if isinstance(settings, JudgeConfig) and settings.mode == "expected":
+        asked = [settings.labels, settings.min_label_mass, ANSWER_START]
+        return identity | {"mode": settings.mode, "asked": asked}
+    if isinstance(settings, JudgeConfig):
+        return identity | {"completed": ANSWER_START if settings.complete_replies else None}
     return identity
 
 

@@ -148,13 +148,13 @@ class Session(SilentSession):
         )
 
 
-def describe_component(component: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
+def describe_component(settings: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Which editor or judge it is, for the report."""
-    described: dict[str, Any] = {"name": component.name, "class": component.target}
+    described: dict[str, Any] = {"name": settings.name, "class": settings.target}
     if checkpoint is None:
         return described
     if checkpoint.lora:
-        lora = component.kwargs["lora"]
+        lora = settings.kwargs["lora"]
         described |= {
             "lora": f"{lora['path']}/{lora['weight_name']}",
             "lora_scale": lora.get("scale", 1.0),
@@ -162,7 +162,7 @@ def describe_component(component: ComponentConfig, checkpoint: Checkpoint | None
             "lora_fingerprint": checkpoint.lora.fingerprint,
         }
     return described | {
-        "checkpoint": component.kwargs["checkpoint"],
+        "checkpoint": settings.kwargs["checkpoint"],
         "revision": checkpoint.revision,
         "fingerprint": checkpoint.fingerprint,
         "checkpoint_gib": round(checkpoint.size_bytes / 2**30, 4),

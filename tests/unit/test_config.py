@@ -47,9 +47,9 @@ def sentence(*overrides, config_dir=None):
 def test_every_shipped_dataset_editor_and_judge_composes_and_fits_its_class(group, choice):
     config = load([f"{group}={choice}", *NEEDED.get(choice, [])])
     check_components(config)
-    component = getattr(config, group)
-    assert component.target.startswith(f"editbench.{group}s.")
-    assert group == "dataset" or choice in NEEDED or component.name == choice
+    settings = getattr(config, group)
+    assert settings.target.startswith(f"editbench.{group}s.")
+    assert group == "dataset" or choice in NEEDED or settings.name == choice
 
 
 @pytest.mark.parametrize("choice", choices("experiment"))
