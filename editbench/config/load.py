@@ -99,7 +99,6 @@ def check(resolved: dict[str, Any]) -> Config:
     config.judge.labels = {str(label): float(score) for label, score in labels.items()}
     for name, rubric in config.rubrics.items():
         rubric.system_prompt = _with_answer(name, rubric, config.judge.mode)
-    _check_guidance(config.editor)
     for group in ("editor", "judge"):
         _check_trust(group, getattr(config, group).kwargs)
     return config
@@ -154,16 +153,6 @@ def _with_answer(name: str, rubric: RubricConfig, mode: str) -> str:
         )
     answer = rubric.answer_label if mode == "expected" else rubric.answer
     return f"{rubric.system_prompt.rstrip()}\n\n{answer}" if answer.strip() else rubric.system_prompt
-
-
-def _check_guidance(editor: ComponentConfig) -> None:
-    """Diffusers turns guidance off with only a warning when the negative prompt is missing."""
-    scale = editor.kwargs.get("true_cfg_scale")
-    if isinstance(scale, int | float) and scale > 1 and editor.kwargs.get("negative_prompt") is None:
-        raise UserError(
-            f"editor.true_cfg_scale={scale} has no effect without editor.negative_prompt; "
-            'set it to " ", or the scale to 1'
-        )
 
 
 def _check_trust(group: str, kwargs: dict[str, Any]) -> None:

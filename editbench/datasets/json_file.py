@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Literal
 
 from editbench.datasets.base import BadRecord, Record
 from editbench.datasets.json_scanner import RecordScanner
@@ -31,15 +31,13 @@ class JsonFile:
         on_bad_record: `stop` or `skip`.
 
     Raises:
-        UserError: no such file, or another language or choice.
+        UserError: no such file.
     """
 
-    def __init__(self, path: str, language: str = "en", on_bad_record: str = "stop") -> None:
+    def __init__(
+        self, path: str, language: Literal["en", "zh"] = "en", on_bad_record: Literal["stop", "skip"] = "stop"
+    ) -> None:
         self.path = Path(path).expanduser()
-        if language not in ("en", "zh"):
-            raise UserError(f"dataset.language={language!r}: must be en or zh")
-        if on_bad_record not in ("stop", "skip"):
-            raise UserError(f"dataset.on_bad_record={on_bad_record!r}: must be stop or skip")
         if self.path.is_dir():
             raise UserError(
                 f"dataset.path={path}: is a folder; give the benchmark file, a JSON file in it or elsewhere"

@@ -13,22 +13,13 @@ from typing import Any, Literal, TypedDict, get_type_hints
 from editbench.config.annotations import fits, in_words
 from editbench.errors import UserError
 
-Cache = Literal["first_block", "taylorseer"]
+Cache = Literal["first_block"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 Offload = Literal["model", "group"]
-Quantization = Literal[
-    "torchao_float8_dynamic", "torchao_float8_weight_only", "torchao_int8_weight_only", "bitsandbytes_4bit"
-]
+Quantization = Literal["torchao_float8_dynamic", "torchao_int8_weight_only"]
 
-_INTERVALS = ("cache_interval", "disable_cache_before_step", "disable_cache_after_step", "max_order")
-_CACHE_OPTIONS: dict[str, dict[str, type]] = {
-    "first_block": {"threshold": float},
-    "taylorseer": {**dict.fromkeys(_INTERVALS, int), "use_lite_mode": bool},
-}
-"""What each cache can be told, by the names of diffusers' own configuration of it."""
-
-_CAPABILITIES = {"torchao_float8_dynamic": (8, 9), "bitsandbytes_4bit": (6, 0)}
-"""Least compute capability of a GPU for what needs one."""
+_FLOAT8_CAPABILITY = (8, 9)
+"""Least compute capability of a GPU that multiplies in float8."""
 
 _REPORTED = ("compile", "cache", "cache_options", "attention_backend", "scheduler", "offload", "quantization")
 
@@ -49,9 +40,9 @@ class Acceleration:
 
     Attributes:
         compile: Compile the denoiser's repeated blocks. The first edit of every process takes minutes longer.
-        cache: Leave out parts of the denoiser's work that hardly change from step to step. `first_block`: where the
-            first block's output has changed little, all others are left out; `taylorseer`: attention is extrapolated.
-        cache_options: Arguments of diffusers' configuration of the cache, e.g. `threshold`.
+        cache: `first_block`: where the output of the denoiser's first block has hardly changed from step to step, all
+            others are left out.
+        cache_options: Arguments of diffusers' configuration of the cache: `threshold`.
         attention_backend: Name in diffusers, e.g. `flash` or `_native_cudnn`.
         lora: `path` (a folder, when the editor is constructed), `weight_name` (the file in it) and `scale` (1.0 by
             default); with `fuse` it is added to the weights once, and not computed beside them in every pass.
@@ -83,9 +74,7 @@ class Acceleration:
         if self.cache_options and not self.cache:
             raise UserError(f"editor.cache_options={self.cache_options}: there is no cache; set editor.cache too")
         if self.cache:
-            _check_keys("editor.cache_options", self.cache_options or {}, _CACHE_OPTIONS[self.cache])
-        if self.compile and self.cache == "taylorseer":
-            raise UserError("editor.compile=true and editor.cache=taylorseer: do not go together; use first_block")
+            _check_keys("editor.cache_options", self.cache_options or {}, {"threshold": float})
         if self.attention_backend and self.attention_backend.endswith("_hub"):
             raise UserError(
                 f"editor.attention_backend={self.attention_backend}: would run code from the hub that nothing pins; "
@@ -125,32 +114,36 @@ class Acceleration:
                 "to null"
             )
         if self.quantization:
-            _need_package("editor.quantization", self.quantization, self.quantization.split("_")[0])
-            least = _CAPABILITIES.get(self.quantization, (0, 0))
-            if any(least) and not (on_gpu and torch.cuda.get_device_capability(device) >= least):
+            if importlib.util.find_spec("torchao") is None:
                 raise UserError(
-                    f"editor.quantization={self.quantization}: needs a GPU of compute capability {least[0]}.{least[1]} "
-                    f"or higher, and {device} is none; use torchao_int8_weight_only, or null"
+                    f"editor.quantization={self.quantization}: needs the package torchao, which is not here; pip "
+                    "install torchao"
+                )
+            capable = on_gpu and torch.cuda.get_device_capability(device) >= _FLOAT8_CAPABILITY
+            if self.quantization == "torchao_float8_dynamic" and not capable:
+                raise UserError(
+                    f"editor.quantization={self.quantization}: needs a GPU of compute capability 8.9 or higher, and "
+                    f"{device} is none; use torchao_int8_weight_only, or null"
                 )
 
     def loading_arguments(self, device: str) -> dict[str, Any]:
         """Return what `from_pretrained` of a pipeline is to be told.
 
         Weights go straight to the device where diffusers can put them there: it knows `cuda`, the current device, but
-        no numbers, and bitsandbytes has ways of its own.
+        no numbers.
         """
         import torch
 
         dtype = getattr(torch, self.dtype)
         arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": None if self.allow_pickle else True}
-        mapped = device.startswith("cuda") and not self.offload and self.quantization != "bitsandbytes_4bit"
+        mapped = device.startswith("cuda") and not self.offload
         if mapped and torch.device(device).index in (None, torch.cuda.current_device()):
             arguments["device_map"] = "cuda"
         if self.quantization:
             from diffusers import PipelineQuantizationConfig
 
             with reported("quantization", self.quantization):
-                mapping = dict.fromkeys(("transformer", "unet"), _quantization(self.quantization, dtype))
+                mapping = dict.fromkeys(("transformer", "unet"), _quantization(self.quantization))
                 arguments["quantization_config"] = PipelineQuantizationConfig(quant_mapping=mapping)
         return arguments
 
@@ -159,17 +152,13 @@ class Acceleration:
         return {name: getattr(self, name) for name in _REPORTED if getattr(self, name)}
 
 
-def _quantization(kind: Quantization, dtype: Any) -> Any:
-    from diffusers import BitsAndBytesConfig, TorchAoConfig
-
-    if kind == "bitsandbytes_4bit":
-        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+def _quantization(kind: Quantization) -> Any:
+    from diffusers import TorchAoConfig
     from torchao import quantization as torchao
 
     if kind == "torchao_float8_dynamic":  # a scale for each token and each row of weights, nearer to bfloat16 than one
         return TorchAoConfig(torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow()))
-    weight_only = {"float8": torchao.Float8WeightOnlyConfig, "int8": torchao.Int8WeightOnlyConfig}
-    return TorchAoConfig(weight_only[kind.split("_")[1]]())
+    return TorchAoConfig(torchao.Int8WeightOnlyConfig())
 
 
 def _check_keys(key: str, given: Any, known: dict[str, Any]) -> None:
@@ -178,11 +167,6 @@ def _check_keys(key: str, given: Any, known: dict[str, Any]) -> None:
             raise UserError(f"{key}.{name}: there is no such key; there are {', '.join(known)}")
         if not fits(value, known[name]):
             raise UserError(f"{key}.{name}={value!r}: must be {in_words(known[name])}")
-
-
-def _need_package(key: str, value: str, package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"{key}={value}: needs the package {package}, which is not here; pip install {package}")
 
 
 @contextlib.contextmanager

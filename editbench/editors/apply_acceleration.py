@@ -81,20 +81,14 @@ def _offload(pipe: Any, how: Offload, device: str) -> None:
 
 def _enable_cache(pipe: Any, settings: Acceleration) -> None:
     import diffusers
-    import torch
 
     denoiser = _denoiser(pipe, "cache")
     # Where the pipeline gives no context, the two passes of guidance would share one cache and mix without a word.
     if not hasattr(denoiser, "enable_cache") or "cache_context(" not in inspect.getsource(type(pipe).__call__):
         raise UserError(f"editor.cache={settings.cache}: {type(pipe).__name__} supports no cache; set it to null")
     with reported("cache", settings.cache):
-        options = settings.cache_options or {}
-        if settings.cache == "first_block":
-            config: Any = diffusers.FirstBlockCacheConfig(**options)
-        else:
-            config = diffusers.TaylorSeerCacheConfig(taylor_factors_dtype=getattr(torch, settings.dtype), **options)
         try:
-            denoiser.enable_cache(config)
+            denoiser.enable_cache(diffusers.FirstBlockCacheConfig(**(settings.cache_options or {})))
         except IndexError as error:
             raise ValueError("the denoiser has fewer than two blocks") from error
         if not cache_hooks(denoiser):

@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -71,8 +71,6 @@ class DiffusersEditor:
         import diffusers
         from transformers.utils import logging as transformers_logging
 
-        if dtype not in get_args(Dtype):
-            raise UserError(f"editor.dtype={dtype!r}: must be one of {', '.join(get_args(Dtype))}")
         self._acceleration = Acceleration(
             compile=compile,
             cache=cache,
@@ -92,7 +90,7 @@ class DiffusersEditor:
         arguments = self._acceleration.loading_arguments(device)
         self._pipe = self._load(pipeline, checkpoint, trust_remote_code=trust_remote_code, **arguments)
         apply(self._acceleration, self._pipe, device)
-        self._counted = self._count_passes(cached=cache == "first_block")
+        self._counted = self._count_passes(cached=cache is not None)
         self._pipe.set_progress_bar_config(disable=True)
         self._height, self._width = height, width
         optional = {
@@ -194,6 +192,7 @@ class DiffusersEditor:
         names = {field.name for field in dataclasses.fields(Acceleration)}
         settings = {name: value for name, value in kwargs.items() if name in names}
         Acceleration(**settings).check()
+        _check_guidance(kwargs)
         # what every latent pipeline needs at least; the loaded one is asked for its own multiple
         _check_size(kwargs, 16 if str(kwargs.get("pipeline")).startswith("QwenImage") else 8)
 
@@ -204,13 +203,7 @@ class DiffusersEditor:
             raise UserError(f"editor.call.{settings[0]}: is a setting of its own; give editor.{settings[0]} instead")
         if reserved:
             raise UserError(f"editor.call.{reserved[0]}: is set for every sample; remove it")
-        default_scale = getattr(self._accepted.get("true_cfg_scale"), "default", None)
-        scale = self._call.get("true_cfg_scale", default_scale)
-        if isinstance(scale, int | float) and scale > 1 and self._call.get("negative_prompt") is None:
-            raise UserError(
-                f"{type(self._pipe).__name__} would run with true_cfg_scale={scale}, which has no effect without a "
-                'negative prompt; set editor.negative_prompt to " ", or editor.true_cfg_scale to 1'
-            )
+        _check_guidance({"true_cfg_scale": getattr(self._accepted.get("true_cfg_scale"), "default", None)} | self._call)
         sized = ["height", "width"] if self._height or self._width else []
         unknown = [key for key in [*self._call, *sized] if key not in self._accepted]
         if unknown:
@@ -222,6 +215,16 @@ class DiffusersEditor:
         processor = getattr(self._pipe, "image_processor", None)
         self._multiple = processor.config.vae_scale_factor if processor is not None else 1
         _check_size({"height": self._height, "width": self._width}, self._multiple)
+
+
+def _check_guidance(settings: dict[str, Any]) -> None:
+    """Diffusers turns guidance off with only a warning when the negative prompt is missing."""
+    scale = settings.get("true_cfg_scale")
+    if isinstance(scale, int | float) and scale > 1 and settings.get("negative_prompt") is None:
+        raise UserError(
+            f"editor.true_cfg_scale={scale} has no effect without editor.negative_prompt; "
+            'set it to " ", or the scale to 1'
+        )
 
 
 def _check_size(settings: dict[str, Any], multiple: int) -> None:

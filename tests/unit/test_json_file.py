@@ -302,18 +302,6 @@ def test_a_record_beyond_the_limit_is_taken_for_a_broken_file(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ({"language": "de"}, "dataset.language='de': must be en or zh"),
-        ({"on_bad_record": "ignore"}, "dataset.on_bad_record='ignore': must be stop or skip"),
-    ],
-)
-def test_an_unknown_choice_is_named(tmp_path, arguments, says):
-    with pytest.raises(UserError, match=says):
-        dataset(tmp_path, [], **arguments)
-
-
-@pytest.mark.parametrize(
     ("name", "says"), [("x.json", "there is no such file$"), ("demo.json", r"python scripts/pack_benchmark\.py")]
 )
 def test_a_missing_file_is_named(tmp_path, name, says):
