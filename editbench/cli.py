@@ -17,7 +17,6 @@ from editbench.config import load as configuration
 from editbench.config.options import read as read_options
 from editbench.config.places import CONF_DIR
 from editbench.config.schema import Config
-from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted
 from editbench.errors import EXIT_PEER_LOST, EXIT_USER_ERROR, PeerLostError, UserError
 from editbench.text import hide, learn_secrets, printable
 
@@ -70,9 +69,6 @@ def _end_with(command: Callable[[], int | None]) -> None:
     except UserError as error:
         _say(error)
         code = EXIT_PEER_LOST if isinstance(error, PeerLostError) else EXIT_USER_ERROR
-    except Preempted:
-        logger.warning("preempted before the ranks had met; the same command starts again")
-        code = EXIT_PREEMPTED
     except BaseException as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             _say(_no_room(error))

@@ -19,7 +19,7 @@ from editbench.distributed import devices
 from editbench.distributed.gather import Gather
 from editbench.distributed.group import process_group
 from editbench.distributed.orphans import ending_with_launcher
-from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preemption
+from editbench.distributed.preemption import EXIT_PREEMPTED, Preemption
 from editbench.distributed.ranks import Ranks
 from editbench.run.folder import RunDir
 from editbench.run.session import Session, SilentSession, describe_component
@@ -82,10 +82,10 @@ class Job:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as opened:
-            opened.enter_context(self._preemption)
+            opened.push(self._preemption)  # to the end of the group, but not while ranks are waited for
             opened.enter_context(ending_with_launcher(lambda: self.session.fail()))
-            with self._preemption.at_once():
-                self.group = opened.enter_context(process_group(self.ranks, self.config.distributed))
+            self.group = opened.enter_context(process_group(self.ranks, self.config.distributed))
+            self._preemption.__enter__()
             logs.set_up(self.phase, self.ranks.rank, self.folder.create(), self.config.log_level)
             fetch = f"the download of {self.settings.kwargs.get('checkpoint')}"
             self.checkpoint = self.group.node_first(lambda: find_checkpoint(self.settings, download=True), fetch)
@@ -95,12 +95,7 @@ class Job:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        if kind is not Preempted:
-            return bool(self._open.__exit__(kind, error, traceback))
-        with self._open:  # the model was being loaded
-            self.group.leave_preempted()
-            self.preempted = self.session.preempted = True
-        return True
+        return bool(self._open.__exit__(kind, error, traceback))
 
     @property
     def exit_code(self) -> int:
@@ -147,22 +142,18 @@ class Job:
             **recorded: What else is known of this start by now.
 
         Returns:
-            The editor or judge; None without a device.
-
-        Raises:
-            Preempted: a signal came; `Job` takes it.
+            The editor or judge; None without a device, or where a signal came before.
         """
         is_edit = self.phase == "edit"
         limit = self.config.edit.max_concurrent_loads if is_edit else self.config.judge.max_concurrent_loads
         model = None
         began = time.monotonic()
-        with self._preemption.at_once():
-            with self.group.loading_turn(limit):
-                if on:
-                    devices.use(on[0])
-                    placement: dict[str, Any] = {"device": on[0]} if is_edit else {"devices": on}
-                    model = construct(self.settings, "editor" if is_edit else "judge", self.checkpoint, **placement)
-            everywhere = self.group.all_gather(devices.describe(on))
+        with self.group.loading_turn(limit):
+            if on and not self.stopping():
+                devices.use(on[0])
+                placement: dict[str, Any] = {"device": on[0]} if is_edit else {"devices": on}
+                model = construct(self.settings, "editor" if is_edit else "judge", self.checkpoint, **placement)
+        everywhere = self.group.all_gather(devices.describe(on))
         recorded |= {"world_size": self.ranks.world_size, "devices": everywhere}
         recorded["load_s"] = round(time.monotonic() - began, 3)
         if model is not None:

@@ -23,8 +23,6 @@ Item = TypeVar("Item")
 
 _PEER_LOST = re.compile("gloo.*(Connection (closed by|reset by) peer|Broken pipe|Connection refused)", re.S)
 
-_SECONDS_TO_SAY_PREEMPTED = 5
-
 STORE_LOST = "the job's store is gone: torchrun, or the node that it ran on, has ended"
 
 _LAST_ROUNDS = 3
@@ -176,22 +174,6 @@ class Group:
     def last_beat(self) -> str:
         """What rank 0 said last in `beat`; empty before the first time."""
         return self.store.get("alive").decode() if self.store.check(["alive"]) else ""
-
-    def leave_preempted(self) -> None:
-        """Leave the group while others may still wait in it, because of a signal to all ranks.
-
-        Raises:
-            PeerLostError: on rank 0, if the signal has not come to all: torchrun sends one to the rest when a rank
-                fails.
-        """
-        dist.destroy_process_group()
-        self.store.set(f"preempted-{self.ranks.rank}", "1")
-        if self.ranks.rank == 0:
-            everybody = [f"preempted-{rank}" for rank in range(self.ranks.world_size)]
-            try:
-                self.store.wait(everybody, datetime.timedelta(seconds=_SECONDS_TO_SAY_PREEMPTED))
-            except dist.DistStoreError as error:
-                raise PeerLostError("another rank ended while the model was being loaded; see its error") from error
 
 
 @contextlib.contextmanager

@@ -297,10 +297,10 @@ def test_a_schedulers_warning_ends_a_phase_within_the_image_in_progress(
     [("edit", signal.SIGUSR1), pytest.param("score", signal.SIGTERM, marks=pytest.mark.slow)],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_a_schedulers_warning_ends_the_loading_of_a_model_at_once(
+def test_a_schedulers_warning_while_a_model_is_loaded_ends_the_phase_behind_it(
     folder: Path, phase: str, number: signal.Signals
 ) -> None:
-    """One of three ranks is loading, the others wait for their turns in a barrier."""
+    """One of three ranks is loading, the others wait for their turns in a barrier, and load nothing then."""
     section = {"edit": "edit", "score": "judge"}[phase]
     overrides = [*faulty(folder, editor="LoadingEditor", judge="LoadingJudge"), f"{section}.max_concurrent_loads=1"]
     run_dir = folder / "run"
@@ -310,6 +310,7 @@ def test_a_schedulers_warning_ends_the_loading_of_a_model_at_once(
         assert job.wait_until(lambda: begun(folder)), job.output
         for process in [job.torchrun] if number == signal.SIGTERM else job.workers():
             os.kill(process.pid, number)
+        (folder / "go").touch()
         outcome = job.wait(60)
     assert outcome.code != 0
     assert begun(folder) == ["loading"]
@@ -317,7 +318,6 @@ def test_a_schedulers_warning_ends_the_loading_of_a_model_at_once(
     assert "preempted: no more" in outcome.output and "Traceback (most" not in ours(outcome), outcome.tail
     if number == signal.SIGUSR1:
         assert re.search(r"exitcode *: 75", outcome.output), outcome.tail
-    (folder / "go").touch()
     run_phase(phase, run_dir, overrides, world_size=2)
     check_complete(run_dir, judged=phase == "score")
 

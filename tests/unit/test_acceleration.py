@@ -44,7 +44,7 @@ def check(*overrides):
             ["editor.lora={path:a/b,weight_nam:x.safetensors}"],
             "editor.lora.weight_nam: there is no such key; there are",
         ),
-        (["editor.lora={path:a/b,weight_name:3}"], "editor.lora.weight_name=3: must be a text"),
+        (["editor.lora={path:a/b,weight_name:[3]}"], "editor.lora.weight_name=[3]: must be a text"),
         (["editor.lora={path:a/b,weight_name:x.bin}"], "must end with .safetensors"),
         (
             [

@@ -1,14 +1,11 @@
 """The environment of a launcher: whole, or told in a sentence; and neighbours that do not come."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 from running import run_python
 
 from editbench.distributed import rendezvous as meeting
-from editbench.distributed.preemption import Preempted, Preemption
 from editbench.distributed.ranks import Ranks
 from editbench.distributed.rendezvous import rendezvous
 from editbench.errors import UserError
@@ -69,13 +66,6 @@ def test_a_wait_without_an_end_of_its_own_is_ended_and_told_of(
     with pytest.raises(UserError, match=r"the other ranks did not come within distributed\.timeout_s=0"):
         rendezvous(TWO, 0)
     assert "RANK=0 WORLD_SIZE=2" in caplog.text and "waiting for the other ranks" in caplog.text
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_ends_the_wait(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(meeting, "_meet", lambda *_: os.kill(os.getpid(), number))
-    with pytest.raises(Preempted), Preemption() as preemption, preemption.at_once():
-        rendezvous(TWO, 60)
 
 
 def test_another_failure_to_meet_is_told_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:

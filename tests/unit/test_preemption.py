@@ -2,13 +2,11 @@
 
 import os
 import signal
-import threading
 
 import pytest
 from running import run_python
 
-from editbench.distributed.preemption import EXIT_PREEMPTED, Preempted, Preemption
-from editbench.errors import PeerLostError
+from editbench.distributed.preemption import EXIT_PREEMPTED, Preemption
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -63,34 +61,6 @@ def test_other_signals_keep_their_meaning():
 
 def test_the_exit_code_says_try_again():
     assert os.EX_TEMPFAIL == EXIT_PREEMPTED
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_ends_what_may_be_ended_at_once(number):
-    done = []
-    with pytest.raises(Preempted), Preemption() as preemption, preemption.at_once():
-        os.kill(os.getpid(), number)
-        done.append("this is not reached")
-    assert not done
-    with pytest.raises(Preempted), Preemption() as preemption:
-        os.kill(os.getpid(), number)
-        with preemption.at_once():  # it came before
-            done.append("this is not begun")
-    assert not done
-
-
-def test_what_fails_after_the_signal_is_told_as_the_signal():
-    with pytest.raises(Preempted), Preemption() as preemption, preemption.at_once():
-        preemption.requested = True  # as in a collective, which a signal does not interrupt
-        raise RuntimeError("the connection is lost")
-    with pytest.raises(RuntimeError, match="no room"), Preemption() as preemption, preemption.at_once():
-        raise RuntimeError("no room for the model")
-
-
-def test_a_rank_that_lost_another_one_to_the_signal_waits_for_its_own():
-    with Preemption() as preemption, pytest.raises(Preempted), preemption.at_once():
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-        raise PeerLostError("rank 0 ended before the others; see its error")
 
 
 SIGNALS_WITHIN_SIGNALS = """
