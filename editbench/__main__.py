@@ -14,6 +14,7 @@ COMMANDS = {
     "report": "phase 3: statistics and reports",
     "compare": "tell which of several runs scores higher, and whether that is chance",
     "verify": "find what of a run is missing, damaged, stale or extra",
+    "agree": "how well a judge agrees with people",
 }
 
 USAGE = "\n".join(
