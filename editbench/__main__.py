@@ -15,6 +15,7 @@ COMMANDS = {
     "compare": "tell which of several runs scores higher, and whether that is chance",
     "verify": "find what of a run is missing, damaged, stale or extra",
     "agree": "how well a judge agrees with people",
+    "rate": "a local page on which a person rates edits",
 }
 
 USAGE = "\n".join(

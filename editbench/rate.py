@@ -1,0 +1,136 @@
+"""A local page on which a person rates edits, by keyboard.
+
+    python -m editbench.rate run=runs/mine rater=ann                      # single edits, from 0 to 10
+    python -m editbench.rate base=runs/old other=runs/new rater=ann       # blind pairs: which one is better?
+
+Open the address that it prints. Each rating is written at once to a CSV file that `editbench agree` reads; the same
+command goes on with what the rater has not rated yet. Ctrl-C ends it. docs/agreement.md tells more.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from editbench import cli, images, logs
+from editbench.config import load as configuration
+from editbench.config.annotations import Count, CountOrZero
+from editbench.datasets.sources import Sources
+from editbench.errors import UserError
+from editbench.ratings.from_run import edited_samples
+from editbench.ratings.questions import COLUMNS, Question, arrange, pair_edits
+from editbench.ratings.ratings_file import RatingsFile
+from editbench.ratings.server import RatingServer
+from editbench.ratings.session import RatingSession
+from editbench.run.folder import RunDir
+from editbench.run.shards import read_image
+
+
+@dataclass(frozen=True)
+class RateOptions:
+    """What is rated, by whom.
+
+    Attributes:
+        rater: Name or initials; stands in every row.
+        run: Folder of a run whose edits are rated one by one; or else
+        base, other: folders of two runs, whose edits of the same samples are shown as blind pairs.
+        samples: How many to rate, the same ones for all raters; None: all.
+        seed: Of the choice, the order and the sides.
+        out: The CSV file; by default ratings.csv in the run, or preferences.csv in the other run.
+        port: 0: any that is free.
+    """
+
+    rater: str
+    run: Path | None = None
+    base: Path | None = None
+    other: Path | None = None
+    samples: Count | None = None
+    seed: CountOrZero = 0
+    out: Path | None = None
+    port: CountOrZero = 0
+
+
+def main(options: RateOptions) -> None:
+    """Serve the page until Ctrl-C."""
+    session, pictures, ratings = open_session(options)
+    page = (files("editbench.views") / "templates" / "rate.html").read_text(encoding="utf-8")
+    console = logs.console()
+    with RatingServer(session, page, pictures.read, options.port) as server:
+        state = session.state()
+        console.print(f"{state['rated']} of {state['total']} rated by {options.rater}", markup=False, highlight=False)
+        console.print(f"open {server.url} (Ctrl-C ends)", markup=False, highlight=False, soft_wrap=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            state = session.state()
+    ratings.close()
+    console.print(f"\n{state['rated']} of {state['total']} rated: {ratings.path}", markup=False, soft_wrap=True)
+
+
+def open_session(options: RateOptions) -> tuple[RatingSession, "Pictures", RatingsFile]:
+    """Read what is to be rated, and what the rater has rated of it.
+
+    Raises:
+        UserError: an option is missing or wrong, or a run has nothing to rate.
+    """
+    if not options.rater.strip() or not options.rater.isprintable():
+        raise UserError(f"rater={options.rater!r} is no name; give a name or initials")
+    if (options.run is None) == (options.base is None and options.other is None):
+        raise UserError("give either run=<folder of a run> or base=<run> other=<run>")
+    base = None
+    if options.run is not None:
+        run = RunDir(options.run)
+        questions = [Question(edited) for edited in edited_samples(run)]
+    elif options.base is None or options.other is None:
+        raise UserError("a blind pair needs both base=<run> and other=<run>")
+    else:
+        run, base = RunDir(options.other), RunDir(options.base)
+        questions = pair_edits(edited_samples(base), edited_samples(run))
+    questions = arrange(questions, options.rater, options.seed, options.samples)
+    pictures = Pictures(questions, run, base)
+    path = options.out or run.root / ("ratings.csv" if base is None else "preferences.csv")
+    ratings = RatingsFile(path, COLUMNS[questions[0].kind])
+    return RatingSession(questions, ratings, options.rater), pictures, ratings
+
+
+class Pictures:
+    """Reads what the page shows, as PNG.
+
+    Args:
+        questions: What is asked.
+        run: The run that is rated; sources come from its dataset.
+        base: The run that its edits are compared with.
+    """
+
+    def __init__(self, questions: Sequence[Question], run: RunDir, base: RunDir | None) -> None:
+        self._questions, self._run, self._base = questions, run, base
+        config = configuration.check(run.read_config())
+        self._sources = Sources(config.dataset, config.source)
+        self._lock = threading.Lock()
+
+    def read(self, number: int, place: str) -> bytes:
+        """Read one picture of a question: `source`, or a place of one of its edits.
+
+        Raises:
+            ValueError: there is no such one, or it cannot be read.
+        """
+        if number >= len(self._questions):
+            raise ValueError(f"there is no question {number}")
+        question = self._questions[number]
+        if place == "source":
+            with self._lock:
+                source = self._sources.read(question.other.sample)
+            return images.encode_png(source)
+        shown = question.shown().get(place)
+        if shown is None:
+            raise ValueError(f"there is no picture {place!r}")
+        run = self._base if self._base is not None and shown is question.base else self._run
+        edit = shown.edit
+        if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
+            raise ValueError("the edit has no image")
+        return read_image(run.edits, edit.shard, edit.offset, edit.length, edit.sha256)
+
+
+if __name__ == "__main__":
+    cli.run_with_options(main, RateOptions, __doc__)
