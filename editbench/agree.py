@@ -20,7 +20,8 @@ from editbench.errors import UserError
 from editbench.ratings.from_run import judge_table, preference_table
 from editbench.ratings.pairing import pair_up
 from editbench.ratings.tables import Table, read_table
-from editbench.run.folder import RunDir, utc_now
+from editbench.results import Results, find_run, only_judge, read_results
+from editbench.run.folder import utc_now
 from editbench.run.lines import write_atomic
 from editbench.views.agreement import agreement_markdown, show_agreement
 
@@ -34,10 +35,9 @@ class AgreeOptions:
 
     Attributes:
         human: CSV of people's ratings.
-        judge: CSV of the judge's scores; or else
-        run: folder of a run, whose judge's scores are taken.
-        base: Folder of another run: then preferences between the two are compared.
-        judge_name: Which judge of the run, where there are several.
+        judge: CSV of the judge's scores; with `run` the judge's name, where the run has several.
+        run: A run, by folder or name, whose judge's scores are taken.
+        base: Another run: then preferences between the two are compared.
         overall: Scores whose geometric mean is compared too.
         out: Folder for agree.json and agree.md; by default the run's, or the current one.
         resamples: For the intervals.
@@ -45,10 +45,9 @@ class AgreeOptions:
     """
 
     human: Path
-    judge: Path | None = None
-    run: Path | None = None
-    base: Path | None = None
-    judge_name: str | None = None
+    judge: str | None = None
+    run: str | None = None
+    base: str | None = None
     overall: list[str] = field(default_factory=list)
     out: Path | None = None
     resamples: Count = 10_000
@@ -58,7 +57,7 @@ class AgreeOptions:
 def main(options: AgreeOptions) -> None:
     """Compare, write both files and print the tables."""
     agreement = build_agreement(options)
-    folder = options.out or options.run or Path()
+    folder = options.out or (find_run(options.run).root if options.run else Path())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "agree.json", json.dumps(agreement, indent=1, ensure_ascii=False) + "\n")
@@ -103,15 +102,19 @@ def build_agreement(options: AgreeOptions) -> dict[str, Any]:
 
 
 def _judge_table(options: AgreeOptions) -> Table:
-    if (options.run is None) == (options.judge is None):
-        raise UserError("give either run=<folder of a run> or judge=<csv>")
-    if options.base is not None and options.run is None:
+    if options.run is not None:
+        table = judge_table(_results(options.run, options.judge))
+        return preference_table(judge_table(_results(options.base, options.judge)), table) if options.base else table
+    if options.base is not None:
         raise UserError("base=… needs run=…: preferences are between two runs")
-    if options.judge is not None:
-        return read_table(options.judge, ["sample_id"])
-    assert options.run is not None
-    table = judge_table(RunDir(options.run), options.judge_name)
-    return preference_table(judge_table(RunDir(options.base), options.judge_name), table) if options.base else table
+    if options.judge is None:
+        raise UserError("give run=<run> or judge=<csv>")
+    return read_table(Path(options.judge).expanduser(), ["sample_id"])
+
+
+def _results(run: str, judge: str | None) -> Results:
+    folder = find_run(run)
+    return read_results(folder, judge or only_judge(folder))
 
 
 def _notes(scores: dict[str, dict[str, Any]], of_another_image: int) -> list[str]:

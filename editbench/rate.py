@@ -23,6 +23,7 @@ from editbench.ratings.questions import COLUMNS, Question, arrange, pair_edits
 from editbench.ratings.ratings_file import RatingsFile
 from editbench.ratings.server import RatingServer
 from editbench.ratings.session import RatingSession
+from editbench.results import find_run
 from editbench.run.folder import RunDir
 from editbench.run.shards import read_image
 
@@ -33,8 +34,8 @@ class RateOptions:
 
     Attributes:
         rater: Name or initials; stands in every row.
-        run: Folder of a run whose edits are rated one by one; or else
-        base, other: folders of two runs, whose edits of the same samples are shown as blind pairs.
+        run: A run, by folder or name, whose edits are rated one by one; or else
+        base, other: two runs, whose edits of the same samples are shown as blind pairs.
         samples: How many to rate, the same ones for all raters; None: all.
         seed: Of the choice, the order and the sides.
         out: The CSV file; by default ratings.csv in the run, or preferences.csv in the other run.
@@ -42,9 +43,9 @@ class RateOptions:
     """
 
     rater: str
-    run: Path | None = None
-    base: Path | None = None
-    other: Path | None = None
+    run: str | None = None
+    base: str | None = None
+    other: str | None = None
     samples: Count | None = None
     seed: CountOrZero = 0
     out: Path | None = None
@@ -77,15 +78,15 @@ def open_session(options: RateOptions) -> tuple[RatingSession, "Pictures", Ratin
     if not options.rater.strip() or not options.rater.isprintable():
         raise UserError(f"rater={options.rater!r} is no name; give a name or initials")
     if (options.run is None) == (options.base is None and options.other is None):
-        raise UserError("give either run=<folder of a run> or base=<run> other=<run>")
+        raise UserError("give either run=<run> or base=<run> other=<run>")
     base = None
     if options.run is not None:
-        run = RunDir(options.run)
+        run = find_run(options.run)
         questions = [Question(edited) for edited in edited_samples(run)]
     elif options.base is None or options.other is None:
         raise UserError("a blind pair needs both base=<run> and other=<run>")
     else:
-        run, base = RunDir(options.other), RunDir(options.base)
+        run, base = find_run(options.other), find_run(options.base)
         questions = pair_edits(edited_samples(base), edited_samples(run))
     questions = arrange(questions, options.rater, options.seed, options.samples)
     pictures = Pictures(questions, run, base)

@@ -1,11 +1,11 @@
 """What a run has to be rated or compared: its edited images, and its judge's scores as a table."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from editbench.analysis.outcomes import outcome
+from editbench.analysis.outcomes import WITH_IMAGE, outcome
 from editbench.errors import UserError
 from editbench.ratings.tables import Cell, Table
+from editbench.results import Results
 from editbench.run.folder import RunDir
 from editbench.run.records import Edit, Sample
 
@@ -30,15 +30,12 @@ def edited_samples(run_dir: RunDir) -> list[Edited]:
     """Read the samples that have an edited image, in the plan's order.
 
     Raises:
-        UserError: there is no run, or nothing edited in it.
+        UserError: there are none.
     """
-    plan = run_dir.read_plan()
-    if plan is None:
-        raise UserError(f"{run_dir.root}: there is no run here (no plan.json); give the folder of a run")
-    edits = run_dir.read_edits()
+    plan, edits = run_dir.read_plan(), run_dir.read_edits()
     found = [
         Edited(sample, edits[sample.sample_id])
-        for sample in plan.samples
+        for sample in (plan.samples if plan else [])
         if outcome(sample, edits.get(sample.sample_id), None)["state"] == "edited"
     ]
     if not found:
@@ -46,23 +43,15 @@ def edited_samples(run_dir: RunDir) -> list[Edited]:
     return found
 
 
-def judge_table(run_dir: RunDir, judge: str | None) -> Table:
+def judge_table(results: Results) -> Table:
     """The scores that a judge gave the images of a run.
-
-    Args:
-        run_dir: The run.
-        judge: Its name; None: the only one there is.
 
     Returns:
         Columns sample_id, source, image_sha256 and `score`.
     """
-    judge = judge or _only_judge(run_dir)
-    judgments = run_dir.read_judgments(judge)
-    if not judgments:
-        raise UserError(f"{run_dir.root} has no judgments by {judge!r}; run the score phase, or name another judge")
-    edited = edited_samples(run_dir)
-    outcomes = [outcome(e.sample, e.edit, judgments.get(e.sample.sample_id)) for e in edited]
-    return _table(f"{run_dir.root}, judged by {judge}", edited, {"score": [o["score"] for o in outcomes]})
+    outcomes = [o for o in results.outcomes if o["state"] in WITH_IMAGE]
+    columns = {name: [o[name] for o in outcomes] for name in ("sample_id", "source", "image_sha256", "score")}
+    return Table(f"{results.folder.root}, judged by {results.judge}", list(range(len(outcomes))), columns)
 
 
 def preference_table(base: Table, other: Table) -> Table:
@@ -83,20 +72,3 @@ def preference_table(base: Table, other: Table) -> Table:
     }
     columns["base_sha256"] = [base.columns["image_sha256"][base_row] for _, base_row in shared]
     return Table(f"{other.name}, against {base.name}", list(range(len(shared))), {**columns, "preference": preference})
-
-
-def _only_judge(run_dir: RunDir) -> str:
-    judges = sorted(path.stem for path in run_dir.judgments.glob("*.jsonl"))
-    if len(judges) != 1:
-        found = f"judgments by {', '.join(judges)}; choose with judge_name=…" if judges else "no judgments"
-        raise UserError(f"{run_dir.root} has {found}")
-    return judges[0]
-
-
-def _table(name: str, edited: list[Edited], scores: dict[str, list[Any]]) -> Table:
-    keys: dict[str, list[Cell]] = {
-        "sample_id": [e.sample.sample_id for e in edited],
-        "source": [e.source for e in edited],
-        "image_sha256": [e.edit.sha256 for e in edited],
-    }
-    return Table(name, list(range(len(edited))), {**keys, **scores})

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from editbench.analysis.agreement import RELATIONS
 from editbench.text import printable
-from editbench.views.markdown import text
+from editbench.views.markdown import table, text
 
 NAMES = {
     "spearman": "Spearman",
@@ -52,12 +52,12 @@ def agreement_tables(agreement: dict[str, Any]) -> list[tuple[str, list[str], li
 def show_agreement(console: Console, agreement: dict[str, Any], path: Path) -> None:
     """Print the tables, what must be known before them, and where all of it lies."""
     for title, head, rows in agreement_tables(agreement):
-        table = Table(title=escape(printable(title)), title_justify="left")
+        shown = Table(title=escape(printable(title)), title_justify="left")
         for at, column in enumerate(head):
-            table.add_column(column, justify="left" if at == 0 else "right")
+            shown.add_column(column, justify="left" if at == 0 else "right")
         for row in rows:
-            table.add_row(*(escape(printable(cell)) for cell in row))
-        console.print(table)
+            shown.add_row(*(escape(printable(cell)) for cell in row))
+        console.print(shown)
     for note in agreement["notes"]:
         console.print(printable(note), style="bold yellow", markup=False, highlight=False)
     console.print(f"agreement: {path}", markup=False, highlight=False, soft_wrap=True)
@@ -74,8 +74,8 @@ def agreement_markdown(agreement: dict[str, Any]) -> str:
         _METHOD.format(**agreement),
     ]
     for title, head, rows in agreement_tables(agreement):
-        lines = [head, ["---"] + ["---:"] * (len(head) - 1), *([text(cell) for cell in row] for row in rows)]
-        parts += [f"## {text(title)}", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
+        cells = [[text(cell) for cell in row] for row in rows]
+        parts += [f"## {text(title)}", table(tuple(head), cells)]
     return "\n\n".join(parts) + "\n"
 
 

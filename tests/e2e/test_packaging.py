@@ -47,7 +47,9 @@ def use(installed: Path, *arguments: str) -> Outcome:
 
 def test_the_wheel_holds_every_module_every_yaml_and_the_licence(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {path.relative_to(CHECKOUT) for path in (CHECKOUT / "editbench").rglob("*.py")}
+    wanted = {
+        path.relative_to(CHECKOUT) for kind in ("py", "html") for path in (CHECKOUT / "editbench").rglob(f"*.{kind}")
+    }
     wanted |= {Path("editbench") / path.relative_to(CHECKOUT) for path in (CHECKOUT / "conf").rglob("*.yaml")}
     assert {str(path) for path in wanted} - held == set()
     assert [name for name in held if name.endswith("licenses/LICENSE")]

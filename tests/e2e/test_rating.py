@@ -85,11 +85,11 @@ def test_blind_pairs_are_rated_and_compared(runs: Path) -> None:
     ("options", "words"),
     [
         ([], "rater has no value; give it as rater=…"),
-        (["rater=ann"], "give either run=<folder of a run> or base=<run> other=<run>"),
+        (["rater=ann"], "give either run=<run> or base=<run> other=<run>"),
         (["rater=ann", "run=new", "base=old"], "give either run="),
         (["rater=ann", "base=old"], "needs both base=<run> and other=<run>"),
         (["rater= ", "run=new"], "is no name"),
-        (["rater=ann", "run=nowhere"], "nowhere: there is no run here"),
+        (["rater=ann", "run=nowhere"], "there is no run 'nowhere'"),
         (["rater=ann", "run=new", "port=99999"], "port=99999 cannot be had"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from test_report import Run
 from editbench.agree import AgreeOptions, build_agreement, main
 from editbench.errors import UserError
 from editbench.ratings.from_run import judge_table, preference_table
+from editbench.results import read_results
 from editbench.views.agreement import agreement_markdown, show_agreement
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -25,7 +27,7 @@ TABLE = {
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no {PUBLISHED}; EDITBENCH_VIESCORE=<folder> names another place")
 def test_the_published_table_comes_out() -> None:
     judge, human = PUBLISHED / "judge_gpt4o_0shot.csv", PUBLISHED / "human_ratings.csv"
-    found = build_agreement(AgreeOptions(human=human, judge=judge, overall=["sc", "pq"], resamples=20))
+    found = build_agreement(AgreeOptions(human=human, judge=str(judge), overall=["sc", "pq"], resamples=20))
     for relation, row in TABLE.items():
         figures = {name: found["scores"][name]["mean"][relation]["spearman"] for name in row}
         assert {name: round(figure["value"], 3) for name, figure in figures.items()} == row
@@ -65,7 +67,7 @@ def rated_run(tmp_path):
 
 def test_a_run_is_compared_with_the_ratings_of_its_images(rated_run, capsys):
     run_dir, human = rated_run
-    main(AgreeOptions(human=human, run=run_dir.root, resamples=10))
+    main(AgreeOptions(human=human, run=str(run_dir.root), resamples=10))
     found = json.loads((run_dir.root / "agree.json").read_text())
     score = found["scores"]["score"]
     assert score["pooled"]["judge_with_mean"]["spearman"]["value"] == pytest.approx(1.0)
@@ -83,13 +85,13 @@ def test_a_run_is_compared_with_the_ratings_of_its_images(rated_run, capsys):
 def test_preferences_between_two_runs_are_the_difference_of_their_scores(tmp_path):
     base = scored_run(tmp_path / "base", {"a": 1.0, "b": 2.0, "c": 4.0, "d": 3.0, "only": 1.0})
     other = scored_run(tmp_path / "other", {"d": 3.0, "c": 1.5, "b": None, "a": 9.0})
-    table = preference_table(judge_table(base, "tiny"), judge_table(other, None))
+    table = preference_table(*(judge_table(read_results(run, "tiny")) for run in (base, other)))
     assert table.columns["sample_id"] == ["d", "c", "b", "a"]
     assert table.columns["preference"] == [0.0, -2.5, None, 8.0]
     head = "sample_id,rater,image_sha256,base_sha256,preference"
     lines = [f"{s},x,{s}-of-other,{s}-of-base,{p}" for s, p in (("a", 1), ("c", -1), ("d", 1), ("b", 0))]
     (tmp_path / "pairs.csv").write_text("\n".join([head, *lines]) + "\n")
-    options = AgreeOptions(human=tmp_path / "pairs.csv", run=other.root, base=base.root, resamples=10)
+    options = AgreeOptions(human=tmp_path / "pairs.csv", run=str(other.root), base=str(base.root), resamples=10)
     found = build_agreement(options)["scores"]["preference"]
     assert found["counts"]["compared"] == 3
     assert found["pooled"]["judge_with_mean"]["same_sign"]["value"] == pytest.approx(2 / 3)
@@ -98,10 +100,10 @@ def test_preferences_between_two_runs_are_the_difference_of_their_scores(tmp_pat
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "give either run=<folder of a run> or judge=<csv>"),
-        ({"judge": Path("x.csv"), "run": Path("y")}, "give either run"),
-        ({"judge": Path("x.csv"), "base": Path("y")}, "base=… needs run=…"),
-        ({"run": Path("nowhere")}, "nowhere has no judgments"),
+        ({}, "give run=<run> or judge=<csv>"),
+        ({"judge": "x.csv", "base": "y"}, "base=… needs run=…"),
+        ({"run": "nowhere"}, "there is no run 'nowhere'"),
+        ({"judge": "nowhere.csv"}, "nowhere.csv cannot be read as CSV (No such file"),
     ],
 )
 def test_what_cannot_be_compared_is_said(given, words, tmp_path, monkeypatch):
@@ -118,11 +120,11 @@ def test_a_run_with_several_judges_asks_which(tmp_path):
     run.judged(sample, score=1, judge="one")
     run.judged(sample, score=2, judge="two")
     run.plan()
-    assert judge_table(run.dir, "two").columns["score"] == [2]
-    with pytest.raises(UserError, match="has judgments by one, two; choose with judge_name="):
-        judge_table(run.dir, None)
-    with pytest.raises(UserError, match="no judgments by 'three'"):
-        judge_table(run.dir, "three")
+    (tmp_path / "h.csv").write_text("sample_id,rater,score\na,x,1\n")
+    options = AgreeOptions(human=tmp_path / "h.csv", run=str(tmp_path / "run"), resamples=2)
+    assert build_agreement(replace(options, judge="two"))["judge"].endswith("run, judged by two")
+    with pytest.raises(UserError, match="has judgments by one, two; choose with judge="):
+        build_agreement(options)
 
 
 def test_hostile_names_stay_text(tmp_path):
@@ -130,7 +132,7 @@ def test_hostile_names_stay_text(tmp_path):
     rows += [f"[red]m{m}\x1b[31m|<b>,s{s},r,{s}" for m in (1, 2) for s in range(4)]
     for name in ("judge.csv", "human.csv"):
         (tmp_path / name).write_text("\n".join(rows) + "\n")
-    found = build_agreement(AgreeOptions(human=tmp_path / "human.csv", judge=tmp_path / "judge.csv", resamples=5))
+    found = build_agreement(AgreeOptions(human=tmp_path / "human.csv", judge=str(tmp_path / "judge.csv"), resamples=5))
     console = Console(width=200, record=True)
     show_agreement(console, found, tmp_path / "agree.md")
     shown = console.export_text()

@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "editbench"
 ORDER = (
     *("errors", "text", "run.records", "config", "logs", "images", "components", "distributed", "run"),
-    *("datasets", "editors", "judges", "analysis", "ratings", "views"),
-    *("cli", "todo", "plan", "job", "edit", "score", "results", "report", "compare", "verify", "agree", "rate"),
+    *("datasets", "editors", "judges", "analysis", "results", "ratings", "views"),
+    *("cli", "todo", "plan", "job", "edit", "score", "report", "compare", "verify", "agree", "rate"),
     "__main__",
 )
 """Rooms and modules from bottom to top: each imports from itself and from what stands before it."""
