@@ -82,7 +82,8 @@ class _Pairs:
         self._held = sparse.csr_array(held)  # (cells, clusters): items of the cluster in the cell
         self._items = np.bincount(scores.cluster, minlength=clusters).astype(np.float64)
         self._x, self._y = cells[:, :1], cells[:, 1:]
-        x, y = (np.sign(values - values.T).astype(np.float32) for values in (self._x, self._y))
+        levels = (np.unique(column, return_inverse=True)[1].astype(np.float32) for column in cells.T)
+        x, y = (np.sign(level[:, None] - level[None, :]) for level in levels)
         self._forms = [x * y, x * x, y * y, (x == y).astype(np.float32)]
         self._by_cluster = clusters < len(cells)
         if self._by_cluster:

@@ -9,9 +9,6 @@ from editbench.results import Results
 from editbench.run.folder import RunDir
 from editbench.run.records import Edit, Sample
 
-SOURCE_DIGITS = 16
-"""Hex digits of a source image's digest that name it in tables."""
-
 
 @dataclass(frozen=True)
 class Edited:
@@ -22,8 +19,8 @@ class Edited:
 
     @property
     def source(self) -> str:
-        """What names the source image: samples of the same one belong together."""
-        return self.sample.source_sha256[:SOURCE_DIGITS]
+        """What names the source image, as in a report's samples: those of the same one belong together."""
+        return self.sample.source_sha256[:16]
 
 
 def edited_samples(run_dir: RunDir) -> list[Edited]:

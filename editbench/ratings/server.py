@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from editbench.errors import UserError
-from editbench.ratings.session import Outdated, RatingSession
+from editbench.ratings.session import OutdatedError, RatingSession
 
 ADDRESS = "127.0.0.1"
 MOST_BYTES = 4096
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
                     state = session.undo()
                 case _:
                     return self._refuse_path(path)
-        except Outdated as error:
+        except OutdatedError as error:
             return self._refuse(HTTPStatus.CONFLICT, str(error))
         except ValueError as error:
             return self._refuse(HTTPStatus.BAD_REQUEST, str(error))

@@ -9,7 +9,7 @@ from editbench.ratings.ratings_file import RatingsFile
 from editbench.run.folder import utc_now
 
 
-class Outdated(ValueError):  # noqa: N818
+class OutdatedError(ValueError):
     """An answer to a question that is not the current one: sent twice, or from another window."""
 
 
@@ -44,7 +44,7 @@ class RatingSession:
         """Write down the answer to the current question.
 
         Raises:
-            Outdated: another question is the current one.
+            OutdatedError: another question is the current one.
             ValueError: it is no answer.
         """
         with self._lock:
@@ -71,7 +71,7 @@ class RatingSession:
 
     def _check_current(self, number: int) -> None:
         if self._open[:1] != [number]:
-            raise Outdated("this is not the current question; nothing was written")
+            raise OutdatedError("this is not the current question; nothing was written")
 
     def _state(self) -> dict[str, Any]:
         total, left = len(self.questions), len(self._open)

@@ -9,7 +9,7 @@ from rating_page import edited, pairs, rows, session, singles
 from editbench.errors import UserError
 from editbench.ratings.questions import COLUMNS, Question, arrange, pair_edits
 from editbench.ratings.ratings_file import RatingsFile
-from editbench.ratings.session import Outdated
+from editbench.ratings.session import OutdatedError
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 40])
@@ -86,7 +86,7 @@ def test_each_answer_is_written_at_once_and_only_to_the_current_question(tmp_pat
     }
     assert (state["rated"], state["total"], state["question"]["number"], state["next"]["number"]) == (1, 3, 1, 2)
     for number in (0, 2, 7):
-        with pytest.raises(Outdated):
+        with pytest.raises(OutdatedError):
             asked.answer(number, 5)
     assert len(rows(path)) == 1
 
@@ -129,7 +129,7 @@ def test_when_all_is_rated_nothing_is_asked(tmp_path):
     asked = session(tmp_path / "r.csv", singles(1))
     state = asked.answer(0, 0)
     assert (state["question"], state["next"], state["rated"]) == (None, None, 1)
-    with pytest.raises(Outdated):
+    with pytest.raises(OutdatedError):
         asked.answer(0, 0)
 
 
