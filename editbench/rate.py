@@ -14,8 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from editbench import cli, images, logs
-from editbench.config import load as configuration
 from editbench.config.annotations import Count, CountOrZero
+from editbench.config.load import check_sources
 from editbench.datasets.sources import Sources
 from editbench.errors import UserError
 from editbench.ratings.from_run import edited_samples
@@ -106,8 +106,7 @@ class Pictures:
 
     def __init__(self, questions: Sequence[Question], run: RunDir, base: RunDir | None) -> None:
         self._questions, self._run, self._base = questions, run, base
-        config = configuration.check(run.read_config())
-        self._sources = Sources(config.dataset, config.source)
+        self._sources = Sources(*check_sources(run.read_config()))
         self._lock = threading.Lock()
 
     def read(self, number: int, place: str) -> bytes:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from editbench.config.annotations import fits, in_words
 from editbench.config.places import CONF_DIR, in_checkout
-from editbench.config.schema import ComponentConfig, Config, RubricConfig
+from editbench.config.schema import ComponentConfig, Config, RubricConfig, SourceConfig
 from editbench.config.typed_texts import keep_texts
 from editbench.config.wording import one_sentence
 from editbench.errors import UserError
@@ -102,6 +102,18 @@ def check(resolved: dict[str, Any]) -> Config:
     for group in ("editor", "judge"):
         _check_trust(group, getattr(config, group).kwargs)
     return config
+
+
+def check_sources(resolved: dict[str, Any]) -> tuple[ComponentConfig, SourceConfig]:
+    """Read where a run's sources come from, and what of them is accepted, out of its config.yaml.
+
+    The rest of it is not looked at, so it may be of another version.
+
+    Raises:
+        UserError: the settings of the dataset, or of its sources, are missing or wrong.
+    """
+    dataset = _build(ComponentConfig, resolved.get("dataset", {}), "dataset.")
+    return dataset, _build(SourceConfig, resolved.get("source", {}), "source.")
 
 
 def _build(cls: type[Built], node: Any, prefix: str) -> Built:

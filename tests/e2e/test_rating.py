@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml
 from benchmark_file import write_benchmark
 from running import CHECKOUT, run_python
 
@@ -60,6 +61,14 @@ def rate_until_interrupted(folder: Path, options: list[str], answers: list[objec
         process.kill()
     assert process.returncode == 0, printed + rest
     return printed + rest
+
+
+def test_a_run_of_another_version_can_be_rated(runs: Path) -> None:
+    of_another = yaml.safe_load((runs / "old" / "config.yaml").read_text())
+    del of_another["log_level"], of_another["source"]["max_mib"]
+    (runs / "old" / "config.yaml").write_text(yaml.safe_dump(of_another | {"setting_of_old": {"a": 1}}))
+    printed = rate_until_interrupted(runs, ["run=old", "rater=ann", "samples=2"], [5])
+    assert "1 of 2 rated: old/ratings.csv" in printed
 
 
 def test_single_edits_are_rated_in_two_sittings_and_compared(runs: Path) -> None:
