@@ -126,7 +126,7 @@ class Job:
         self._tally(todo).check()
 
     def _tally(self, todo: Todo[Any, Any]) -> Tally:
-        return Tally(self.phase, todo.total, todo.states, self.config.max_failed)
+        return Tally(self.phase, todo.total, todo.states, self.config.max_failed, todo.controls)
 
     def begin(self, todo: Todo[Any, Any]) -> None:
         """Put on record, on rank 0, that the phase works now, and with what."""

@@ -7,11 +7,12 @@ processes.
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from editbench.components.checkpoint import Checkpoint
 from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
+from editbench.judges.controls import make_control_tasks
 from editbench.judges.prompts import prompts
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import (
@@ -22,8 +23,9 @@ from editbench.run.identity import (
     sample_input,
     sample_seed,
 )
+from editbench.run.judgment_files import JudgmentFiles
 from editbench.run.lines import JsonLines
-from editbench.run.records import Edit, EditTask, JudgeTask, Judgment, Sample, State
+from editbench.run.records import Control, Edit, EditTask, JudgeTask, Judgment, Sample, State
 
 Task = TypeVar("Task")
 Record = TypeVar("Record", Edit, Judgment)
@@ -39,8 +41,8 @@ class Todo(NamedTuple, Generic[Task, Record]):
     """What a phase has to do, and what it keeps.
 
     Attributes:
-        tasks: In plan order.
-        kept: Results that stay as they are.
+        tasks: In plan order, those of controls last.
+        kept: Results that stay as they are, those of controls last.
     """
 
     tasks: list[Task]
@@ -48,13 +50,18 @@ class Todo(NamedTuple, Generic[Task, Record]):
 
     @property
     def total(self) -> int:
-        """Samples that the phase is responsible for."""
-        return len(self.tasks) + len(self.kept)
+        """Samples that the phase is responsible for; a control is none."""
+        return len(self.tasks) - self.controls + self.states.total()
+
+    @property
+    def controls(self) -> int:
+        """Controls that are to be judged."""
+        return sum(isinstance(task, JudgeTask) and bool(task.control) for task in self.tasks)
 
     @property
     def states(self) -> Counter[State]:
-        """How many of the kept results are in which state."""
-        return Counter(result.state for result in self.kept)
+        """How many of the kept results of samples are in which state."""
+        return Counter(result.state for result in self.kept if not isinstance(result, Control))
 
 
 def find_edit_tasks(config: Config, run_dir: RunDir, plan: Plan, checkpoint: Checkpoint | None) -> Todo[EditTask, Edit]:
@@ -92,17 +99,38 @@ def find_edit_tasks(config: Config, run_dir: RunDir, plan: Plan, checkpoint: Che
 def find_judge_tasks(
     config: Config, run_dir: RunDir, plan: Plan, checkpoint: Checkpoint | None
 ) -> Todo[JudgeTask, Judgment]:
-    """Find what is to be judged: edited samples without a judgment of their image, failed ones if so configured.
+    """Find what is to be judged: edits, and controls, without a judgment of their image, failed ones if so configured.
 
     Raises:
         UserError: there are judgments made with other settings, and `on_change` is `stop`.
     """
     judge = component_identity(config.judge, checkpoint) | {"cpu_threads": config.distributed.cpu_threads}
-    with_source = config.judge.compare_with_original
-    edits, judgments = run_dir.read_edits(), run_dir.read_judgments(config.judge.name)
+    name = config.judge.name
+    wanted = _with_image(config, plan, run_dir.read_edits(), judge)
+    if config.score.controls:
+        wanted += make_control_tasks(config, plan.samples, wanted, judge)
+    known = _known_judgments(run_dir, name)
     tasks: list[JudgeTask] = []
     kept: list[Judgment] = []
     changed = 0
+    for task in wanted:
+        judgment = known.get((task.sample.sample_id, task.control))
+        if judgment is not None and not _is_of(judgment, task):
+            judgment = None  # it is of an earlier edit, or was withdrawn
+        differs = judgment is not None and judgment.unit != task.unit and _comparable(config.judge, checkpoint)
+        changed += differs
+        if judgment is None or differs or (config.retry_failed and judgment.state != "scored"):
+            tasks.append(task)
+        else:
+            kept.append(judgment)
+    if changed and config.on_change == "stop":
+        raise refuse_changed("judgments", changed, run_dir.read_config(name), config.resolved, JUDGE_KEYS)
+    return Todo(tasks, kept)
+
+
+def _with_image(config: Config, plan: Plan, edits: Mapping[str, Edit], judge: dict[str, Any]) -> list[JudgeTask]:
+    """The tasks of all samples that have an edited image, judged already or not."""
+    with_source = config.judge.compare_with_original
     judged = [
         (sample, edit)
         for sample in plan.samples
@@ -114,23 +142,26 @@ def find_judge_tasks(
     for sample, _ in sorted(judged, key=lambda pair: lengths[pair[0].index]):
         places[sample.index] = seen[sample.category]
         seen[sample.category] += 1
+    tasks = []
     for sample, edit in judged:
-        judgment = judgments.get(sample.sample_id)
-        if judgment is not None and (judgment.image_sha256 != edit.sha256 or judgment.state == "edited"):
-            judgment = None  # it is of an earlier edit, or was withdrawn
         shown = [*([sample.source_sha256] if with_source else []), edit.sha256 or ""]
         rubric = config.rubrics[sample.category]
         words = [*prompts(rubric, sample, with_source), *([rubric.title] if config.judge.mode == "generate" else [])]
         unit = judgment_unit(shown, words, judge)
-        differs = judgment is not None and judgment.unit != unit and _comparable(config.judge, checkpoint)
-        changed += differs
-        if judgment is None or differs or (config.retry_failed and judgment.state != "scored"):
-            tasks.append(JudgeTask(sample, edit, unit, lengths[sample.index], places[sample.index]))
-        else:
-            kept.append(judgment)
-    if changed and config.on_change == "stop":
-        raise refuse_changed("judgments", changed, run_dir.read_config(config.judge.name), config.resolved, JUDGE_KEYS)
-    return Todo(tasks, kept)
+        tasks.append(JudgeTask(sample, edit, unit, lengths[sample.index], places[sample.index]))
+    return tasks
+
+
+def _known_judgments(run_dir: RunDir, judge: str) -> dict[tuple[str, str], Judgment]:
+    """The latest judgments by sample id and control; that of the edit itself stands under an empty text."""
+    real = {(sample_id, ""): judgment for sample_id, judgment in run_dir.read_judgments(judge).items()}
+    return {**real, **run_dir.read_controls(judge)}
+
+
+def _is_of(judgment: Judgment, task: JudgeTask) -> bool:
+    """Whether a judgment counts, and is of the image, and with the other sample, that the task names."""
+    same_other = not isinstance(judgment, Control) or judgment.other == task.other
+    return judgment.image_sha256 == task.edit.sha256 and judgment.state != "edited" and same_other
 
 
 def all_edited(plan: Plan, edits: Mapping[str, Edit]) -> bool:
@@ -180,15 +211,9 @@ def withdraw_edits(tasks: Sequence[EditTask], run_dir: RunDir) -> None:
 
 def withdraw_judgments(tasks: Sequence[JudgeTask], run_dir: RunDir, judge: str) -> None:
     """Put on record that the judgments which tasks are to replace do not count any more."""
-    judgments = run_dir.read_judgments(judge)
-    with contextlib.closing(JsonLines(run_dir.judgments_of(judge))) as lines:
-        lines.append(
-            *(
-                Judgment(task.sample.sample_id, task.sample.category, "edited", task.unit, task.edit.sha256 or "")
-                for task in tasks
-                if task.sample.sample_id in judgments
-            )
-        )
+    known = _known_judgments(run_dir, judge)
+    with contextlib.closing(JudgmentFiles(run_dir, judge)) as files:
+        files.append(task.judgment("edited") for task in tasks if (task.sample.sample_id, task.control) in known)
 
 
 def refuse_lost(run_dir: RunDir, lost: Collection[str]) -> None:
@@ -208,12 +233,15 @@ def cut_batches(tasks: Sequence[JudgeTask], batch_size: int) -> list[list[JudgeT
     """Cut tasks into batches of one category and similar length: their prompts begin alike, and need little padding.
 
     Places decide, so a resumed run has the same batches, less what is done. Those with the most to read come first, so
-    that what does not fit a device shows soon, and no large batch is left for the end.
+    that what does not fit a device shows soon, and no large batch is left for the end. Controls have batches of their
+    own, behind all samples.
     """
-    batches: dict[tuple[str, int], list[JudgeTask]] = {}
+    batches: dict[tuple[bool, str, int], list[JudgeTask]] = {}
     for task in sorted(tasks, key=lambda task: task.place):
-        batches.setdefault((task.sample.category, task.place // batch_size), []).append(task)
-    return sorted(batches.values(), key=lambda batch: len(batch) * batch[-1].length, reverse=True)
+        batches.setdefault((not task.control, task.sample.category, task.place // batch_size), []).append(task)
+    return sorted(
+        batches.values(), key=lambda batch: (not batch[0].control, len(batch) * batch[-1].length), reverse=True
+    )
 
 
 def _length(sample: Sample, edit: Edit, with_source: bool) -> int:

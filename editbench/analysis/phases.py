@@ -25,7 +25,8 @@ def sum_up_phase(
     phase = dict(sessions[-1])
     wall_s, samples = sum(s["wall_s"] for s in sessions), sum(s["samples"] for s in sessions)
     phase |= {"starts": len(sessions), "wall_s": round(wall_s, 3), "samples": samples}
-    phase["images_per_s"] = round(samples / wall_s, 4) if wall_s else None
+    images = samples + sum(s.get("controls", 0) for s in sessions)  # controls take their time too
+    phase["images_per_s"] = round(images / wall_s, 4) if wall_s else None
     done = ("edited", "scored", "unparsed")
     latencies = [result.latency_s for result in results if result.state in done and result.latency_s is not None]
     phase["median_latency_s"] = round(statistics.median(latencies), 4) if latencies else None

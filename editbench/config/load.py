@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from editbench.config.annotations import fits, in_words
 from editbench.config.places import CONF_DIR, in_checkout
-from editbench.config.schema import ComponentConfig, Config, RubricConfig, SourceConfig
+from editbench.config.schema import ComponentConfig, Config, JudgeConfig, RubricConfig, SourceConfig
 from editbench.config.typed_texts import keep_texts
 from editbench.config.wording import one_sentence
 from editbench.errors import UserError
@@ -99,6 +99,7 @@ def check(resolved: dict[str, Any]) -> Config:
     config.judge.labels = {str(label): float(score) for label, score in labels.items()}
     for name, rubric in config.rubrics.items():
         rubric.system_prompt = _with_answer(name, rubric, config.judge.mode)
+    _check_sampling(config.judge)
     for group in ("editor", "judge"):
         _check_trust(group, getattr(config, group).kwargs)
     return config
@@ -165,6 +166,21 @@ def _with_answer(name: str, rubric: RubricConfig, mode: str) -> str:
         )
     answer = rubric.answer_label if mode == "expected" else rubric.answer
     return f"{rubric.system_prompt.rstrip()}\n\n{answer}" if answer.strip() else rubric.system_prompt
+
+
+def _check_sampling(judge: JudgeConfig) -> None:
+    """Replies that are not drawn are the same each time, and their spread would be a lie."""
+    temperature = judge.kwargs.get("temperature")
+    if judge.mode == "expected" and (judge.is_sampling or judge.repeats > 1):
+        raise UserError(
+            f"judge.mode=expected reads probabilities and draws nothing, so judge.temperature={temperature} and "
+            f"judge.repeats={judge.repeats} have no effect; use temperature 0 and one repeat, or judge.mode=generate"
+        )
+    if judge.repeats > 1 and not judge.is_sampling:
+        raise UserError(
+            f"judge.repeats={judge.repeats} needs a judge that draws its replies, and judge.temperature is "
+            f"{temperature}; set it above 0 (such as 0.7), or use judge.repeats=1"
+        )
 
 
 def _check_trust(group: str, kwargs: dict[str, Any]) -> None:

@@ -71,6 +71,17 @@ class EditConfig:
 
 
 @dataclass
+class ScoreConfig:
+    """What phase 2 judges beside the samples' edits."""
+
+    controls: CountOrZero = 0
+    """Of so many samples, spread evenly over the categories, the judge also judges controls: the unchanged source, a
+    black image, noise, another sample's edit, the edit under another sample's instruction, the edit once more, and
+    with `judge.compare_with_original` the edit before its source. They tell whether the judge can tell, and never
+    enter a mean."""
+
+
+@dataclass
 class SourceConfig:
     """What is accepted from a dataset; a sample beyond it fails alone."""
 
@@ -144,6 +155,9 @@ class JudgeConfig(ComponentConfig):
     """Of mode `expected`: score of each label, 0 to 10; each label is one token of the judge."""
     min_label_mass: Annotated[float, Rule(lambda mass: 0 < mass <= 1, "more than 0, at most 1")] = 0.5
     """Of mode `expected`: with less than this probability on all labels together there is no score; 0 to 1."""
+    repeats: Count = 1
+    """Of mode `generate`, with `judge.temperature` above 0: each sample is judged so many times with seeds of its own;
+    its score is their mean."""
     batch_size: AutoOrCount = "auto"
     """Samples per batch; auto: by the GPU's memory."""
     complete_replies: bool = True
@@ -154,6 +168,11 @@ class JudgeConfig(ComponentConfig):
     """GPUs one copy of the judge is spread over; auto: as few as it fits on."""
     max_concurrent_loads: Count = 8
     """Ranks of a node that load the judge at the same time; as `edit.max_concurrent_loads`."""
+
+    @property
+    def is_sampling(self) -> bool:
+        """Whether the judge draws its replies, and is therefore given seeds (its argument `temperature` is above 0)."""
+        return bool(self.kwargs.get("temperature"))
 
 
 @dataclass
@@ -191,3 +210,4 @@ class Config:
     rubrics: dict[str, RubricConfig]
     resolved: dict[str, Any]
     """The whole configuration as plain data without secrets, for config.yaml and the report."""
+    score: ScoreConfig = field(default_factory=ScoreConfig)

@@ -32,6 +32,8 @@ class Request:
         answer_start: What the judge's own turn begins with already; empty where it is to begin it.
         wanted: What is to come next, the same for all of a batch: a whole `reply`, the `number` that a reply without a
             score lacks (a few tokens), or one `label` (mode `expected`).
+        seed: What a judge that draws its replies draws this one by; None for others. `prepare` must not use it, as what
+            it makes serves for several replies with `judge.repeats`: `reply` is given the seeds.
     """
 
     index: int
@@ -40,6 +42,7 @@ class Request:
     images: tuple[Image.Image, ...]
     answer_start: str = ""
     wanted: Literal["reply", "number", "label"] = "reply"
+    seed: int | None = None
 
 
 class Judge(Protocol):
@@ -56,8 +59,11 @@ class Judge(Protocol):
         """
         ...
 
-    def reply(self, prepared: Any) -> list[str]:
+    def reply(self, prepared: Any, seeds: Sequence[int] | None = None) -> list[str]:
         """Mode `generate`: give one reply per request, in order; none may depend on the others.
+
+        With the argument `temperature` above 0 the judge is called with a seed for each request, and gives the same
+        reply for the same request and seed; without, it is called with what was prepared alone.
 
         A reply is what comes behind `answer_start`. One that ran into a limit ends with `CUT_OFF`; one of which the
         prompt opened a block of thinking begins with that opening mark.

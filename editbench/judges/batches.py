@@ -13,17 +13,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
+
 from editbench import images
 from editbench.config.schema import ANSWER_START, Config, JudgeConfig
 from editbench.datasets.base import Dataset, read_source
 from editbench.distributed import devices
 from editbench.judges.ahead import preparation_workers, work_ahead
 from editbench.judges.base import Judge, Request
+from editbench.judges.controls import stand_in
 from editbench.judges.labels import read_labels
 from editbench.judges.prompts import prompts
+from editbench.judges.repeats import merge, with_seeds
 from editbench.judges.reply import continuation, read_score
 from editbench.run.folder import RunDir
-from editbench.run.records import JudgeTask, Judgment
+from editbench.run.records import JudgeTask, Judgment, Sample
 from editbench.run.shards import read_image
 from editbench.text import hide, printable
 
@@ -90,8 +94,7 @@ class BatchJudge:
         started = time.monotonic()
         batch = Batch([], {})
         for position, task in enumerate(tasks):
-            sample, sha256 = task.sample, task.edit.sha256 or ""
-            judgment = Judgment(sample.sample_id, sample.category, "unparsed", task.unit, sha256)
+            judgment = task.judgment("unparsed")
             judgment.batch_size = self._batch_size
             batch.judgments.append(judgment)
             try:
@@ -107,25 +110,37 @@ class BatchJudge:
         return batch
 
     def judge(self, batch: Batch) -> list[Judgment]:
-        """Ask, and let the judge complete what holds no score."""
+        """Ask, with `judge.repeats` several times, and let the judge complete what holds no score."""
         started = time.monotonic()
+        repeats = [self._judge_once(batch, number) for number in range(self._config.judge.repeats)]
+        judgments = repeats[0] if len(repeats) == 1 else [merge(of_one) for of_one in zip(*repeats, strict=True)]
+        batch.seconds += time.monotonic() - started
+        for judgment in judgments:
+            judgment.latency_s = round(batch.seconds / len(judgments), 4)
+        return judgments
+
+    def _judge_once(self, prepared: Batch, repeat: int) -> list[Judgment]:
+        """Judge a batch that stays as it was prepared, by the seeds of one repeat."""
+        judgments = [dataclasses.replace(judgment) for judgment in prepared.judgments]
+        batch = Batch(judgments, self._seeded(prepared.requests, judgments, repeat), prepared.prepared)
         self._ask(batch)
         if self._config.judge.complete_replies and not self._expects:
             unread = [i for i in batch.requests if batch.judgments[i].state == "unparsed"]
             begun = {i: continuation(batch.judgments[i].reply or "") for i in unread}
-            batch.requests = {
+            requests = {
                 i: dataclasses.replace(batch.requests[i], answer_start=begun[i], wanted="number") for i in unread
             }
-            batch.prepared = None
-            self._ask(batch)
-        batch.seconds += time.monotonic() - started
-        for judgment in batch.judgments:
-            judgment.latency_s = round(batch.seconds / len(batch.judgments), 4)
-        return batch.judgments
+            self._ask(Batch(judgments, self._seeded(requests, judgments, repeat)))
+        return judgments
+
+    def _seeded(self, requests: dict[int, Request], judgments: list[Judgment], repeat: int) -> dict[int, Request]:
+        return with_seeds(requests, judgments, repeat) if self._config.judge.is_sampling else requests
 
     def _ask(self, batch: Batch) -> None:
         """Put the answers to a batch's requests, and the scores that they hold, into its judgments."""
-        answers = ask(list(batch.requests.values()), self._judge.prepare, self._answer, batch.prepared)
+        requests = list(batch.requests.values())
+        prepared = None if batch.prepared is None else (batch.prepared, _seeds(requests))
+        answers = ask(requests, lambda some: (self._judge.prepare(some), _seeds(some)), self._answer, prepared)
         for position, answer in zip(batch.requests, answers, strict=True):
             judgment = batch.judgments[position]
             try:
@@ -138,10 +153,11 @@ class BatchJudge:
             except Exception as error:
                 _fail(judgment, error)
 
-    def _answer(self, prepared: Any) -> list[Any]:
+    def _answer(self, prepared_and_seeds: tuple[Any, list[int]]) -> list[Any]:
+        prepared, seeds = prepared_and_seeds
         if self._expects:
             return self._judge.label_probabilities(prepared, list(self._config.judge.labels))
-        replies = self._judge.reply(prepared)
+        replies = self._judge.reply(prepared, seeds) if seeds else self._judge.reply(prepared)
         if not all(isinstance(reply, str) for reply in replies):
             raise TypeError(f"the judge gave {[type(reply).__name__ for reply in replies]}, replies must be str")
         return replies
@@ -152,14 +168,24 @@ class BatchJudge:
         if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
             raise ValueError("the index names no image for this sample")
         png = read_image(self._run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
-        shown = [images.decode_rgb(png)]
-        if self._config.judge.compare_with_original and self._dataset is not None:
-            shown.insert(0, images.decode_rgb(read_source(self._dataset, sample)))
-        rubric = self._config.rubrics[sample.category]
-        system, user = prompts(rubric, sample, self._config.judge.compare_with_original)
+        edit_first, with_source = task.control == "swapped", self._config.judge.compare_with_original
+        shown = [stand_in(task, images.decode_rgb(png), lambda: self._read_source(sample))]
+        if with_source:
+            shown.insert(len(shown) if edit_first else 0, self._read_source(sample))
+        system, user = prompts(self._config.rubrics[sample.category], sample, with_source, edit_first)
         if self._expects:
             return Request(sample.index, system, user, tuple(shown), ANSWER_START, "label")
         return Request(sample.index, system, user, tuple(shown))
+
+    def _read_source(self, sample: Sample) -> Image.Image:
+        if self._dataset is None:
+            raise ValueError("there is no dataset to read the source image from")
+        return images.decode_rgb(read_source(self._dataset, sample))
+
+
+def _seeds(requests: Sequence[Request]) -> list[int]:
+    """The seeds of requests; none for a judge that does not draw its replies."""
+    return [request.seed for request in requests if request.seed is not None]
 
 
 def ask(

@@ -16,22 +16,29 @@ class FakeJudge:
         replies: Replies in dataset order, the sample at index i getting item i; an item that is a list of two holds
             the reply, and what the judge goes on with where that holds no score. None: derived from the pixels.
         latency_s: Seconds each batch waits, as a model would take.
+        temperature: Above 0: what is derived from the pixels is derived from the seed too.
     """
 
     def __init__(
-        self, devices: list[str], replies: list[str | list[str]] | None = None, latency_s: float = 0.0
+        self,
+        devices: list[str],
+        replies: list[str | list[str]] | None = None,
+        latency_s: float = 0.0,
+        temperature: float = 0.0,
     ) -> None:
         self._replies = replies
+        self._draws = temperature > 0
         self._latency_s = latency_s
 
     def prepare(self, requests: Sequence[Request]) -> list[Request]:
         """There is nothing to prepare."""
         return list(requests)
 
-    def reply(self, prepared: Sequence[Request]) -> list[str]:
-        """Reply; same images, same reply."""
+    def reply(self, prepared: Sequence[Request], seeds: Sequence[int] | None = None) -> list[str]:
+        """Reply; same images, and with a temperature same seed, same reply."""
         time.sleep(self._latency_s)
-        return [self._one(request) for request in prepared]
+        drawn = seeds if seeds is not None and self._draws else [None] * len(prepared)
+        return [self._one(request, seed) for request, seed in zip(prepared, drawn, strict=True)]
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Any label will do."""
@@ -48,14 +55,15 @@ class FakeJudge:
         """Say that it is a fake."""
         return {"note": "FAKE judge: the scores come from no model and mean nothing."}
 
-    def _one(self, request: Request) -> str:
+    def _one(self, request: Request, seed: int | None = None) -> str:
         if self._replies is None:
-            return f"Score: {int.from_bytes(_digest(request)[:4], 'big') % 10001 / 1000:.3f}"
+            return f"Score: {int.from_bytes(_digest(request, seed)[:4], 'big') % 10001 / 1000:.3f}"
         if request.index >= len(self._replies):
             raise ValueError(f"judge.replies has {len(self._replies)} items, none for the sample at {request.index}")
         item = self._replies[request.index]
         return item if isinstance(item, str) else item[-1 if request.wanted == "number" else 0]
 
 
-def _digest(request: Request) -> bytes:
-    return hashlib.sha256(b"".join(image.tobytes() for image in request.images)).digest()
+def _digest(request: Request, seed: int | None = None) -> bytes:
+    drawn = b"" if seed is None else str(seed).encode()
+    return hashlib.sha256(b"".join(image.tobytes() for image in request.images) + drawn).digest()

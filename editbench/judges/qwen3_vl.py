@@ -4,9 +4,9 @@ import copy
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from editbench.config.annotations import Count
+from editbench.config.annotations import Count, Rule
 from editbench.config.schema import ANSWER_START
 from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 Dtype = Literal["bfloat16", "float16", "float32"]
+Temperature = Annotated[float, Rule(lambda number: 0 <= number <= 10, "a number from 0 to 10")]
 
 NUMBER_TOKENS = 12
 """Room for `10.000/10` and what ends it, where only the number of a reply is lacking."""
@@ -56,6 +57,8 @@ class Qwen3VLJudge:
         trust_remote_code: Whether code in the checkpoint may run.
         dtype: `bfloat16`, `float16` or `float32`.
         max_new_tokens: Longest reply, in tokens.
+        temperature: 0: replies hold the most likely token each time; above: tokens are drawn, from the model's own
+            distribution at 1, and from a sharper one below.
         max_image_pixels: Larger images are scaled down to this area in pixels; None: as the processor has it.
         thinking: As in `ChatTemplate`.
 
@@ -74,6 +77,7 @@ class Qwen3VLJudge:
         max_new_tokens: Count = 128,
         max_image_pixels: Count | None = None,
         thinking: bool | None = None,
+        temperature: Temperature = 0.0,
     ) -> None:
         import torch
         from transformers.utils import logging as transformers_logging
@@ -97,7 +101,7 @@ class Qwen3VLJudge:
         _refuse_offload(getattr(self._model, "hf_device_map", {}), devices)
         self._pinned = devices[0].startswith("cuda")
         self._of_thread = threading.local()
-        self._max_new_tokens = max_new_tokens
+        self._max_new_tokens, self._temperature = max_new_tokens, temperature
         self._template = ChatTemplate(self._processor, thinking)
         self._prefixes = PromptPrefixes(self._model)
         self._label_tokens: dict[str, int] = {}
@@ -146,8 +150,8 @@ class Qwen3VLJudge:
             inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}
         return Prepared(inputs, prefix, wanted)
 
-    def reply(self, prepared: Prepared) -> list[str]:
-        """Generate greedily for the whole batch; a reply that reached `max_new_tokens` ends with `CUT_OFF`."""
+    def reply(self, prepared: Prepared, seeds: Sequence[int] | None = None) -> list[str]:
+        """Generate for the whole batch, greedily or by seeds; a reply that reached `max_new_tokens` has `CUT_OFF`."""
         import torch
 
         from editbench.judges.prompt_prefix import known_padding
@@ -161,12 +165,19 @@ class Qwen3VLJudge:
                 **self._on_device(prepared),
                 past_key_values=cache,
                 max_new_tokens=room,
+                logits_processor=self._sampling(seeds),
                 **GREEDY,
             )
         new = tokens[:, length:].cpu()  # (B, new tokens) int64
         complete = torch.isin(new, torch.tensor(self._ends)).any(dim=1).tolist()
         replies = self._processor.batch_decode(new, skip_special_tokens=True)
         return [opening + reply + CUT_OFF * (not whole) for reply, whole in zip(replies, complete, strict=True)]
+
+    def _sampling(self, seeds: Sequence[int] | None) -> list[Any]:
+        """What makes tokens drawn ones where there are seeds, as an argument of generate."""
+        from editbench.judges.seeded_sampling import SeededSampling
+
+        return [] if seeds is None else [SeededSampling(seeds, self._temperature, self._model.device)]
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Find the token of each label as it stands behind the answer's start.

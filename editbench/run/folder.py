@@ -16,12 +16,12 @@ import yaml
 from editbench.errors import UserError
 from editbench.run.lines import read_json, read_lines, remove_left_over, write_atomic
 from editbench.run.lock import hold
-from editbench.run.records import Edit, Judgment, Sample, to_dict
+from editbench.run.records import Control, Edit, Judgment, Sample, to_dict
 from editbench.run.sealed_json import seal_pieces, to_json, unseal_pieces
 from editbench.run.shards import sample_end, shard_name
 from editbench.run.tally import Tally
 
-JUDGE_SECTIONS = ("judge", "rubrics")
+JUDGE_SECTIONS = ("judge", "rubrics", "score")
 """Sections of the configuration that phase 2 uses and phase 1 does not."""
 
 
@@ -52,6 +52,7 @@ class RunDir:
         self.edits = root / "edits"
         self.edits_index = self.edits / "index.jsonl"
         self.judgments = root / "judgments"
+        self.controls = self.judgments / "controls"
         self.logs = root / "logs"
 
     def create(self) -> Path:
@@ -83,6 +84,10 @@ class RunDir:
     def judgments_of(self, judge: str) -> Path:
         """File with the judgments of the judge of this name."""
         return self.judgments / f"{judge}.jsonl"
+
+    def controls_of(self, judge: str) -> Path:
+        """File with what the judge of this name said of controls."""
+        return self.controls / f"{judge}.jsonl"
 
     def read_plan(self) -> Plan | None:
         """Read the plan, a sample at a time; None if there is none yet.
@@ -139,7 +144,9 @@ class RunDir:
         kept = {key: v for key, v in self.read_config().items() if (key in JUDGE_SECTIONS) == (judge is None)}
         _write_yaml(self.config_file, {**resolved, **kept})
         if judge is not None:
-            _write_yaml(self.judgments / f"{judge}.yaml", {key: resolved[key] for key in JUDGE_SECTIONS})
+            _write_yaml(
+                self.judgments / f"{judge}.yaml", {key: resolved[key] for key in JUDGE_SECTIONS if key in resolved}
+            )
 
     def read_edits(self) -> dict[str, Edit]:
         """Read the latest edit of each sample."""
@@ -183,6 +190,10 @@ class RunDir:
     def read_judgments(self, judge: str) -> dict[str, Judgment]:
         """Read the latest judgment of each sample."""
         return {judgment.sample_id: judgment for judgment in read_lines(self.judgments_of(judge), Judgment)}
+
+    def read_controls(self, judge: str) -> dict[tuple[str, str], Control]:
+        """Read the latest judgment of each control, by sample id and kind."""
+        return {(c.sample_id, c.control): c for c in read_lines(self.controls_of(judge), Control)}
 
     def read_sessions(self) -> list[dict[str, Any]]:
         """Read what is on record of every start of a phase, oldest first."""

@@ -24,6 +24,17 @@ def sample_seed(run_seed: int, sample_id: str) -> int:
     return int.from_bytes(_digest([run_seed, sample_id])[:4], "big")
 
 
+def judging_seed(sample_id: str, purpose: str, number: int = 0) -> int:
+    """Seed of what is drawn in judging a sample, 0 to 2**63 - 1: from these alone, not from rank, order or batch.
+
+    Args:
+        sample_id: The sample's id.
+        purpose: What is drawn, such as `noise`.
+        number: Which of several draws.
+    """
+    return int.from_bytes(_digest(["judging", sample_id, purpose, number])[:8], "big") >> 1
+
+
 def sample_key(sample_id: str) -> str:
     """Name of a sample in shards and files: what is harmless in its id, and a digest that keeps it unique.
 
@@ -36,6 +47,8 @@ def sample_key(sample_id: str) -> str:
 def component_identity(settings: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """What of an editor or judge decides its results: class, arguments, the checkpoint by its fingerprint, the mode."""
     kwargs = {key: value for key, value in redact(settings.kwargs).items() if key not in ("checkpoint", "revision")}
+    if not kwargs.get("temperature", True):
+        del kwargs["temperature"]  # 0 is what a judge without the argument does
     identity = {"class": settings.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}
     if checkpoint and checkpoint.lora:
         place = ("path", "weight_name", "revision")
@@ -45,7 +58,8 @@ def component_identity(settings: ComponentConfig, checkpoint: Checkpoint | None)
         asked = [settings.labels, settings.min_label_mass, ANSWER_START]
         return identity | {"mode": settings.mode, "asked": asked}
     if isinstance(settings, JudgeConfig):
-        return identity | {"completed": ANSWER_START if settings.complete_replies else None}
+        repeats = {"repeats": settings.repeats} if settings.repeats > 1 else {}
+        return identity | {"completed": ANSWER_START if settings.complete_replies else None} | repeats
     return identity
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from editbench.errors import UserError
-from editbench.run.records import Edit, Judgment, to_dict
+from editbench.run.records import Control, Edit, Judgment, to_dict
 from editbench.run.sealed_json import seal, unseal
 
 LEFT_OVER_S = 3600.0
 """Age from which a temporary file is no longer being written: its process was killed."""
 
-Record = TypeVar("Record", Edit, Judgment)
+Record = TypeVar("Record", Edit, Judgment, Control)
 
 
 class JsonLines:

@@ -20,6 +20,19 @@ State = Literal[
 ]
 FAILURE_STATES: tuple[State, ...] = ("edit_failed", "invalid_output", "unparsed", "judge_failed")
 
+ControlKind = Literal[
+    "unchanged",  # the source image as the edit
+    "black",  # a black image of the edit's size
+    "noise",  # every channel of every pixel drawn from 0 to 255, in the edit's size
+    "other_edit",  # the edit of another sample, which has another source image
+    "other_instruction",  # the right edit, under the instruction of another sample with another source image
+    "again",  # the edit itself, judged a second time
+    "swapped",  # the edit itself, shown before its source
+]
+"""What a judge is shown in place of a sample's edit, to learn whether it can tell."""
+WRONG_EDITS: tuple[ControlKind, ...] = ("unchanged", "black", "noise", "other_edit", "other_instruction")
+"""Controls that a judge should score below the real edit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -96,18 +109,22 @@ class Judgment:
         state: `scored`, `unparsed` or `judge_failed`.
         unit: Hex digest of all that decides the reply (edited image, prompts, judge); see `identity.py`.
         image_sha256: Digest of the edited image's PNG bytes that were judged.
-        score: 0 to 10, or None without one; never a default.
-        reply: The raw text of the reply; None if there was none, as always in mode `expected`.
+        score: 0 to 10, or None without one; never a default. Of several replies (`judge.repeats`) the mean of those
+            that hold one.
+        reply: The raw text of the reply, the first of several; None if there was none, as always in mode `expected`.
         completion: What the judge wrote behind a reply without a score and `Score: ` put behind that (prefilled);
             None if the reply was left as it is. The score is then this number.
         label_probabilities: Probability of each label as the next token, 0 to 1, which the three fields below and the
             score follow from; None without one, as always in mode `generate`.
         label: The most likely label.
         label_mass: Probability of all labels together, 0 to 1.
-        spread: Standard deviation of the score if a label is drawn by its probability; None without a score.
+        spread: Standard deviation of the score if a label is drawn by its probability; of several replies that of
+            their scores (n - 1 in the denominator). None without a score, or with fewer than two.
         batch_size: Samples that a batch was cut to when it was judged; in bfloat16 a reply can depend on it.
         latency_s: Seconds of the sample's batch divided by the samples in it, preparation and all tries included.
         error_type, error: Class name and message of what went wrong; None if nothing did.
+        scores: With `judge.repeats` the score of each reply in order, None for one without; else None.
+        replies, completions: With `judge.repeats` `reply` and `completion` of each in order; else None.
     """
 
     sample_id: str
@@ -126,6 +143,27 @@ class Judgment:
     latency_s: float | None = None
     error_type: str | None = None
     error: str | None = None
+    scores: list[float | None] | None = None
+    replies: list[str | None] | None = None
+    completions: list[str | None] | None = None
+
+
+@dataclass(slots=True)
+class Control(Judgment):
+    """The judge's word on what it was shown in place of an edit; never part of a sample's score.
+
+    `judgments/controls/<judge>.jsonl` has one line for each. `image_sha256` is that of the edit that the control was
+    made from: of the sample's own, but for `other_edit`.
+
+    Attributes:
+        control: What it was shown.
+        compared_with: Unit of the judgment of the sample's real edit that it is to be held against.
+        other: Id of the sample whose edit or instruction was taken; None if none was.
+    """
+
+    control: ControlKind | Literal[""] = ""
+    compared_with: str = ""
+    other: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +189,10 @@ class JudgeTask:
         sample, edit: What is judged.
         unit: What the judgment will count as.
         length: Estimate of the tokens that the judge reads beside the rubric; for ordering.
-        place: Position by length among all samples of the category that have an edited image.
+        place: Position by length among all samples of the category that have an edited image; of a control its
+            position among the category's controls.
+        control: What is shown in place of the edit; empty where the edit itself is judged.
+        compared_with, other: As in `Control`.
     """
 
     sample: Sample
@@ -159,6 +200,16 @@ class JudgeTask:
     unit: str
     length: int
     place: int
+    control: ControlKind | Literal[""] = ""
+    compared_with: str = ""
+    other: str | None = None
+
+    def judgment(self, state: State) -> Judgment:
+        """Begin the judgment that this task is to bring: a `Control` if it is one."""
+        known = (self.sample.sample_id, self.sample.category, state, self.unit, self.edit.sha256 or "")
+        if not self.control:
+            return Judgment(*known)
+        return Control(*known, control=self.control, compared_with=self.compared_with, other=self.other)
 
 
 def to_dict(record: Sample | Edit | Judgment) -> dict[str, Any]:

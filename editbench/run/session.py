@@ -31,6 +31,9 @@ class SilentSession:
     def count(self, state: State, remark: str = "") -> None:
         """Take note of one more sample; `remark` is shown beside the counts."""
 
+    def count_control(self) -> None:
+        """Take note of one more control that was judged."""
+
     def step(self, done: int, total: int) -> None:
         """Show the denoising steps of rank 0's own image."""
 
@@ -62,6 +65,7 @@ class Session(SilentSession):
 
     def __init__(self, run_dir: RunDir, tally: Tally, made_by: dict[str, Any]) -> None:
         self._run_dir, self._tally, self._before = run_dir, tally, tally.done
+        self._controls = tally.controls_left
         self._made_by, self._environment = made_by, environment()
         self._began = time.monotonic()
         self._start: dict[str, Any] = {"phase": tally.phase, "started": utc_now()}
@@ -78,6 +82,13 @@ class Session(SilentSession):
         shown = [f"{count} {name}" for name, count in sorted(self._tally.states.items())]
         self._display.update(self._tally.done, ", ".join([*shown, remark] if remark else shown))
         self._tally.check()
+        if time.monotonic() - self._written >= WRITE_EVERY_S:
+            self._write("running")
+
+    def count_control(self) -> None:
+        """Take note of one more control that was judged; that it failed, if it did, stops nothing."""
+        self._tally.controls_left -= 1
+        self._display.update(self._tally.done, f"{self._tally.controls_left} controls left")
         if time.monotonic() - self._written >= WRITE_EVERY_S:
             self._write("running")
 
@@ -104,10 +115,12 @@ class Session(SilentSession):
         Raises:
             UserError: samples are missing although nothing asked for that.
         """
-        left = self._tally.total - self._tally.done
+        left = self._tally.total - self._tally.done + self._tally.controls_left
         if left and not stopped:
             raise UserError(
-                f"{left} of {self._tally.total} samples were not done by any rank; start the same command again"
+                f"{self._tally.total - self._tally.done} of {self._tally.total} samples"
+                + f" and {self._tally.controls_left} controls" * bool(self._tally.controls_left)
+                + " were not done by any rank; start the same command again"
             )
         self.preempted = left > 0
         return self.preempted
@@ -142,6 +155,7 @@ class Session(SilentSession):
                 "state": state,
                 "wall_s": round(self._written - self._began, 3),
                 "samples": self._tally.done - self._before,
+                "controls": self._controls - self._tally.controls_left,
                 "component": self._made_by,
                 "environment": self._environment,
             }

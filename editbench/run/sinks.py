@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from editbench.run.folder import RunDir
+from editbench.run.judgment_files import JudgmentFiles
 from editbench.run.lines import JsonLines
-from editbench.run.records import Edit, Judgment, Sample, to_dict
+from editbench.run.records import Control, Edit, Judgment, Sample, to_dict
 from editbench.run.sealed_json import seal
 from editbench.run.session import SilentSession
 from editbench.run.shards import ShardWriter
@@ -60,7 +61,7 @@ class JudgmentSink:
     """
 
     def __init__(self, folder: RunDir, judge: str, kept: Sequence[Judgment], session: SilentSession) -> None:
-        self._file = JsonLines(folder.judgments_of(judge))
+        self._files = JudgmentFiles(folder, judge)
         self._scores = _scores(kept)
         self._session = session
 
@@ -70,17 +71,21 @@ class JudgmentSink:
         self._scores += scores
         means = f"mean {_mean(self._scores)}, of the last batch {_mean(scores)}"
         logger.debug("batch of %d: %s", len(result), means)
-        self._file.append(*result)
+        self._files.append(result)
         for judgment in result:
-            self._session.count(judgment.state, means)
+            if isinstance(judgment, Control):
+                self._session.count_control()
+            else:
+                self._session.count(judgment.state, means)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the files."""
+        self._files.close()
 
 
 def _scores(judgments: Sequence[Judgment]) -> list[float]:
-    return [judgment.score for judgment in judgments if judgment.score is not None]
+    """The scores that a mean is of: controls have no part in it."""
+    return [j.score for j in judgments if j.score is not None and not isinstance(j, Control)]
 
 
 def _mean(scores: Sequence[float]) -> str:

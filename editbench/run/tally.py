@@ -16,12 +16,14 @@ class Tally:
         total: Samples the phase is responsible for.
         states: How many of them are in which state.
         max_failed: The fraction of `total` that may fail; replies without a score do not count here.
+        controls_left: Controls that are still to be judged; no sample, and none of the counts above.
     """
 
     phase: str
     total: int
     states: Counter[State]
     max_failed: float
+    controls_left: int = 0
 
     @property
     def done(self) -> int:

@@ -131,7 +131,7 @@ def test_the_full_benchmark_uses_production_editor_and_judge():
 def test_what_feeds_the_judge_is_apart_from_what_constructs_it():
     judge = load(["judge=fake", "judge.batch_size=3", "judge.complete_replies=false", "judge.replies=[a,[b,c]]"]).judge
     assert (judge.batch_size, judge.complete_replies) == (3, False)
-    assert judge.kwargs == {"replies": ["a", ["b", "c"]], "latency_s": 0.0}
+    assert judge.kwargs == {"replies": ["a", ["b", "c"]], "latency_s": 0.0, "temperature": 0.0}
 
 
 def test_labels_are_the_digits_or_what_is_given_in_their_place():
@@ -447,7 +447,7 @@ def test_loading_is_the_same_twice_in_one_process():
     [
         (["+editor.foo=1"], "editor: editbench.editors.diffusers_pipeline.DiffusersEditor: got an unexpected keyword"),
         (["editor=fake", "+editor.latency=1"], "'latency'; it takes latency_s, fail_every"),
-        (["+judge.temperature=1"], "judge: editbench.judges.qwen3_vl.Qwen3VLJudge: got an unexpected keyword"),
+        (["+judge.top_k=1"], "judge: editbench.judges.qwen3_vl.Qwen3VLJudge: got an unexpected keyword"),
         (["+dataset.delimiter=x"], "'delimiter'; it takes path, language, on_bad_record"),
         (
             ["~dataset.path", "run_name=x"],
