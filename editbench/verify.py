@@ -19,10 +19,11 @@ from editbench.config import load as configuration
 from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
 from editbench.judges.labels import read_labels
+from editbench.judges.repeats import mean_and_spread
 from editbench.judges.reply import read_score
 from editbench.run.folder import Plan, RunDir
 from editbench.run.lines import is_temporary, read_lines
-from editbench.run.records import Edit, Judgment
+from editbench.run.records import Control, Edit, JudgeTask, Judgment
 from editbench.run.shards import read_image, scan, shard_name
 from editbench.todo import find_edit_tasks, find_judge_tasks
 from editbench.views.console import show_findings
@@ -124,51 +125,73 @@ def _check_units(
 
 
 def _check_judgments(run_dir: RunDir, plan: Plan, judge: str, latest: dict[str, Edit], findings: Findings) -> None:
-    """Find samples that this judge has not judged, and judgments of nothing or of an earlier image."""
-    path = run_dir.judgments_of(judge)
-    lines = _read(findings, lambda: list(read_lines(path, Judgment)))
-    if lines is None:
+    """Find samples that this judge has not judged, and judgments, or controls, of nothing or of an earlier image."""
+    lines = _read(findings, lambda: list(read_lines(run_dir.judgments_of(judge), Judgment)))
+    controls = _read(findings, lambda: list(run_dir.read_controls(judge).values()))
+    if lines is None or controls is None:
         return
     judgments = {judgment.sample_id: judgment for judgment in lines}
     images = {sample_id: edit.sha256 for sample_id, edit in latest.items() if edit.sha256}
     planned = [sample.sample_id for sample in plan.samples]
     findings["missing"] += [f"judgment of {s!r} by {judge}" for s in planned if s in images and s not in judgments]
-    for sample_id, judgment in judgments.items():
-        if sample_id not in images:
-            findings["extra"].append(f"judgment of {sample_id!r} by {judge}: there is no edited image of it")
-        elif judgment.image_sha256 != images[sample_id]:
-            findings["stale"].append(f"judgment of {sample_id!r} by {judge}: it is of an earlier image")
+    for judgment in (*judgments.values(), *controls):
+        what = _name(judgment, judge)
+        shown = judgment.sample_id
+        if isinstance(judgment, Control) and judgment.control == "other_edit":
+            shown = judgment.other or shown
+        if judgment.sample_id not in images or shown not in images:
+            findings["extra"].append(f"{what}: there is no edited image of it")
+        elif judgment.image_sha256 != images[shown]:
+            findings["stale"].append(f"{what}: it is of an earlier image")
 
 
 def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config | None, findings: Findings) -> None:
-    """Find judgments that are not what their judge's configuration asks for, and scores that do not follow."""
+    """Find judgments and controls that are not what their judge's configuration asks for, or do not follow.
+
+    Controls that earlier settings asked for count nowhere, unless they are held against a judgment of today.
+    """
     if wanted is None:
         return
     name = wanted.judge.name
     tasks, _ = find_judge_tasks(wanted, run_dir, plan, _checkpoint(wanted.judge))
-    judgments = run_dir.read_judgments(name)
+    known: dict[tuple[str, str], Judgment] = {(i, ""): one for i, one in run_dir.read_judgments(name).items()}
+    units = {judgment.unit for judgment in known.values()}
+    known |= {key: control for key, control in run_dir.read_controls(name).items() if control.compared_with in units}
     for task in tasks:
-        judgment = judgments.pop(task.sample.sample_id, None)
+        judgment = known.pop((task.sample.sample_id, task.control), None)
         if judgment is not None and judgment.image_sha256 == task.edit.sha256:
             kind = "missing" if judgment.state == "edited" else "stale"  # withdrawn
-            findings[kind].append(f"judgment of {task.sample.sample_id!r} by {name}")
-    for sample_id, judgment in judgments.items():
-        again = _score_again(judgment, wanted)
-        if judgment.state in ("scored", "unparsed") and judgment.score != again:
-            findings["damaged"].append(
-                f"judgment of {sample_id!r} by {name}: its score is {judgment.score}, its answer gives {again}"
-            )
+            findings[kind].append(_name(task, name))
+        elif judgment is None and task.control:
+            findings["missing"].append(_name(task, name))
+    for judgment in known.values():
+        again = _scores_again(judgment, wanted)
+        if judgment.state in ("scored", "unparsed") and again != (judgment.score, judgment.scores):
+            said, given = (pair[0] if pair[1] is None else pair for pair in ((judgment.score, judgment.scores), again))
+            findings["damaged"].append(f"{_name(judgment, name)}: its score is {said}, its answer gives {given}")
 
 
-def _score_again(judgment: Judgment, wanted: Config) -> float | None:
-    """Read the score once more from the reply, or the label probabilities, on record."""
-    judge = wanted.judge
+def _name(of: JudgeTask | Judgment, judge: str) -> str:
+    """Name a judgment, or the one that a task lacks."""
+    sample_id = of.sample.sample_id if isinstance(of, JudgeTask) else of.sample_id
+    control = "" if isinstance(of, Judgment) and not isinstance(of, Control) else of.control
+    return f"{f'control {control}' if control else 'judgment'} of {sample_id!r} by {judge}"
+
+
+def _scores_again(judgment: Judgment, wanted: Config) -> tuple[float | None, list[float | None] | None]:
+    """Read the score, and that of each repeat, once more from the replies or the label probabilities on record."""
+    judge, title = wanted.judge, wanted.rubrics[judgment.category].title
+    if judgment.replies is not None:
+        answers = zip(judgment.replies, judgment.completions or [], strict=False)
+        scores = [read_score(reply or "", completion, title) for reply, completion in answers]
+        return mean_and_spread(scores)[0], scores
     if judgment.label_probabilities is None:
-        return read_score(judgment.reply or "", judgment.completion, wanted.rubrics[judgment.category].title)
+        return read_score(judgment.reply or "", judgment.completion, title), None
     try:
-        return read_labels(list(judgment.label_probabilities.values()), judge.labels, judge.min_label_mass).score
+        found = read_labels(list(judgment.label_probabilities.values()), judge.labels, judge.min_label_mass)
+        return found.score, None
     except ValueError:
-        return None
+        return None, None
 
 
 def _wanted(run_dir: RunDir, judge: str | None = None) -> Config | None:

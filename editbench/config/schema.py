@@ -202,6 +202,7 @@ class Config:
     """CUDA device of each local rank, as visible to the process; None: local rank r has device r."""
     source: SourceConfig
     edit: EditConfig
+    score: ScoreConfig
     report: ReportConfig
     distributed: DistributedConfig
     dataset: ComponentConfig
@@ -210,4 +211,3 @@ class Config:
     rubrics: dict[str, RubricConfig]
     resolved: dict[str, Any]
     """The whole configuration as plain data without secrets, for config.yaml and the report."""
-    score: ScoreConfig = field(default_factory=ScoreConfig)
