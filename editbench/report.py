@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from editbench import __version__, cli, logs
+from editbench.analysis.controls import compare_controls, controls_note
 from editbench.analysis.histogram import piled_up_note
 from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
@@ -68,6 +69,7 @@ def build_report(run_dir: RunDir, judge_name: str, settings: ReportConfig | None
         [judgments[i] for i in ids if i in judgments],
     )
     judged = [judgments[o["sample_id"]] for o in outcomes if o["state"] in JUDGED]
+    controls = compare_controls(judge_name, outcomes, judgments, run_dir.read_controls(judge_name).values())
     shape = compare_shapes(edits[o["sample_id"]] for o in outcomes if o["state"] in WITH_IMAGE)
     return {
         "editbench": __version__,
@@ -78,6 +80,7 @@ def build_report(run_dir: RunDir, judge_name: str, settings: ReportConfig | None
             *_partial_note(counts),
             *_notes({"editor": editor, "judge": judge}, counts),
             *piled_up_note(overall, categories),
+            *controls_note(controls),
             *shape_note(shape),
             *_batch_note(judged),
         ],
@@ -88,6 +91,7 @@ def build_report(run_dir: RunDir, judge_name: str, settings: ReportConfig | None
         "worst_category": worst,
         "errors": count_causes(outcomes),
         "shape": shape,
+        "controls": controls,
         "editor": editor,
         "judge": judge,
         "phases": {"edit": edit_phase, "score": score_phase},

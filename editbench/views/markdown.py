@@ -5,6 +5,7 @@ from typing import Any
 
 from editbench.run.records import FAILURE_STATES
 from editbench.text import printable
+from editbench.views.controls import control_rows
 from editbench.views.scores import COLUMNS, failure_rows, macro_sentence, score_rows
 
 MAX_FAILED_SHOWN = 50
@@ -23,6 +24,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     parts.append(_answered(report["overall"]["answered"]))
     if report["best_category"]:
         parts.append(f"Best category: {text(report['best_category'])}. Worst: {text(report['worst_category'])}.")
+    parts += controls_section(report["controls"])
     parts += ["## Samples", _counts(report), *_failures(report)]
     parts += ["## How it was made", _phases(report)]
     parts += [_made_by("Editor", report["editor"]), _made_by("Judge", report["judge"])]
@@ -62,6 +64,19 @@ def _answered(counts: dict[str, int]) -> str:
         return ""
     shares = [f"{count} ({count / (free + prefilled):.1%})" for count in (free, prefilled)]
     return f"Read from free replies: {shares[0]}; completed by the judge behind the prefilled `Score:`: {shares[1]}."
+
+
+def controls_section(controls: dict[str, Any] | None) -> list[str]:
+    """Whether the judge can tell, in a table and in sentences; nothing without controls."""
+    if controls is None:
+        return []
+    said = "\n".join(f"- {text(sentence)}" for sentence in controls["sentences"])
+    header, rows = control_rows(controls)
+    return [
+        "## Can the judge tell?",
+        table(header, [[text(cell) for cell in row] for row in rows]) if rows else "",
+        said,
+    ]
 
 
 def _counts(report: dict[str, Any]) -> str:
