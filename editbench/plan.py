@@ -55,13 +55,14 @@ def show_dry_run(config: Config, phase: str) -> int:
     checkpoint = find_checkpoint(settings, download=False)
     plan = (phase == "score" and folder.read_plan()) or ensure_plan(config, folder)
     find = find_edit_tasks if phase == "edit" else find_judge_tasks
-    tasks, kept = find(config, folder, plan, checkpoint)
+    todo = find(config, folder, plan, checkpoint)
+    samples, controls = len(todo.tasks) - todo.controls, f" and {todo.controls} controls" * bool(todo.controls)
     size = f"{checkpoint.size_bytes / 2**30:.2f} GiB" if checkpoint else "not downloaded"
     model = f" from {settings.kwargs['checkpoint']} ({size})" if "checkpoint" in settings.kwargs else ""
     console.print(plan_table(plan))
     for line in (
         f"dry run of phase {phase}: {settings.target}{model}",
-        f"{len(tasks)} samples to {phase} on {ranks.world_size} ranks, {len(kept)} done already",
+        f"{samples} samples{controls} to {phase} on {ranks.world_size} ranks, {todo.total - samples} done already",
         f"run folder: {config.run_dir}",
     ):
         console.print(line, highlight=False, markup=False)

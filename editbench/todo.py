@@ -159,9 +159,16 @@ def _known_judgments(run_dir: RunDir, judge: str) -> dict[tuple[str, str], Judgm
 
 
 def _is_of(judgment: Judgment, task: JudgeTask) -> bool:
-    """Whether a judgment counts, and is of the image, and with the other sample, that the task names."""
-    same_other = not isinstance(judgment, Control) or judgment.other == task.other
-    return judgment.image_sha256 == task.edit.sha256 and judgment.state != "edited" and same_other
+    """Whether a judgment counts and is of the task's image; a control also beside the same edit and other sample.
+
+    Where settings have changed, the judgment of that edit tells.
+    """
+    beside = (judgment.compared_with, judgment.other) if isinstance(judgment, Control) else ("", None)
+    return (
+        judgment.image_sha256 == task.edit.sha256
+        and judgment.state != "edited"
+        and beside == (task.compared_with, task.other)
+    )
 
 
 def all_edited(plan: Plan, edits: Mapping[str, Edit]) -> bool:

@@ -167,8 +167,12 @@ def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config | None, fi
     for judgment in known.values():
         again = _scores_again(judgment, wanted)
         if judgment.state in ("scored", "unparsed") and again != (judgment.score, judgment.scores):
-            said, given = (pair[0] if pair[1] is None else pair for pair in ((judgment.score, judgment.scores), again))
+            said, given = _in_words(judgment.score, judgment.scores), _in_words(*again)
             findings["damaged"].append(f"{_name(judgment, name)}: its score is {said}, its answer gives {given}")
+
+
+def _in_words(score: float | None, scores: list[float | None] | None) -> str:
+    return str(score) if scores is None else f"{score} from {scores}"
 
 
 def _name(of: JudgeTask | Judgment, judge: str) -> str:

@@ -10,7 +10,7 @@ from editbench.run.identity import sample_input
 from editbench.run.records import FAILURE_STATES, Edit, Judgment, Sample, State
 
 JUDGED: tuple[State, ...] = ("scored", "unparsed", "judge_failed")
-_SAID = ("reply", "completion", "label", "label_mass", "spread")
+_SAID = ("reply", "completion", "label", "label_mass", "spread", "scores")
 
 WITH_IMAGE: tuple[State, ...] = ("edited", *JUDGED)
 """States of samples that have an edited image."""
@@ -55,12 +55,12 @@ def _size(width: int | None, height: int | None) -> list[int] | None:
 
 
 def _answered(judgment: Judgment) -> str | None:
-    """How a judgment's score was had: read from a `free` reply, `prefilled`, or from `probabilities` of labels."""
+    """How a judgment's score was had: from a `free` reply, `prefilled` (of several one or more), `probabilities`."""
     if judgment.score is None:
         return None
     if judgment.label_probabilities is not None:
         return "probabilities"
-    return "free" if judgment.completion is None else "prefilled"
+    return "free" if all(c is None for c in judgment.completions or [judgment.completion]) else "prefilled"
 
 
 def count_states(outcomes: Iterable[dict[str, Any]]) -> dict[str, int]:
