@@ -1,7 +1,9 @@
 """Whether the judge can tell: real edits against controls, the same edit judged twice, and the order of the images.
 
 Everything is paired: a control is held against the judgment of its own sample's real edit, by the same judge with the
-same settings. Standard errors are clustered by source image, as in `statistics.clustered_mean`.
+same settings. Standard errors are clustered by source image, as in `statistics.clustered_mean`. The intervals of the
+kinds of wrong edits hold together with 95 %: one of five alone would show a difference by chance too often (Bonferroni;
+Dunn 1961, Multiple comparisons among means).
 """
 
 import math
@@ -9,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from editbench.analysis.statistics import clustered_mean
+from scipy import stats
+
+from editbench.analysis.statistics import CONFIDENCE, clustered_mean
 from editbench.run.records import FAILURE_STATES, WRONG_EDITS, Control, Judgment
 
 IN_WORDS = {
@@ -62,7 +66,8 @@ def compare_controls(
     held = _hold(outcomes, judgments, controls)
     if not held:
         return None
-    per_kind = [{"control": kind, **_distance(held[kind])} for kind in WRONG_EDITS if kind in held]
+    kinds = [kind for kind in WRONG_EDITS if kind in held]
+    per_kind = [{"control": kind, **_distance(held[kind], len(kinds))} for kind in kinds]
     repeatability = _repeatability(held["again"]) if "again" in held else None
     order_bias = _order_bias(held["swapped"]) if "swapped" in held else None
     sentences = [_distance_sentence(kind) for kind in per_kind]
@@ -105,9 +110,9 @@ def _hold(
     return held
 
 
-def _distance(held: Held) -> dict[str, Any]:
-    """How far the real edits lie above the controls."""
-    apart = _difference([real - control for control, real, _ in held.pairs], held)
+def _distance(held: Held, together: int) -> dict[str, Any]:
+    """How far the real edits lie above the controls; the interval is one of so many that hold together."""
+    apart = _difference([real - control for control, real, _ in held.pairs], held, together)
     interval = apart["interval"]
     return {
         **held.counts,
@@ -130,9 +135,13 @@ def _order_bias(held: Held) -> dict[str, Any]:
     return {**held.counts, **_difference([control - real for control, real, _ in held.pairs], held)}
 
 
-def _difference(values: list[float], held: Held) -> dict[str, Any]:
+def _difference(values: list[float], held: Held, together: int = 1) -> dict[str, Any]:
     found = clustered_mean(values, [source for _, _, source in held.pairs])
-    return {"difference": found["mean"], **{key: found[key] for key in ("standard_error", "interval")}}
+    mean, error, interval = found["mean"], found["standard_error"], None
+    if error is not None:
+        reach = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / together, found["clusters"] - 1)) * error
+        interval = [mean - reach, mean + reach]
+    return {"difference": mean, "standard_error": error, "interval": interval}
 
 
 def _mean(values: list[float]) -> float | None:

@@ -289,6 +289,19 @@ def test_a_judge_that_cannot_tell_is_said_to() -> None:
     assert "black images" in note and note.startswith("judge: ")
 
 
+def test_with_more_kinds_each_has_to_show_more() -> None:
+    scores = {"a1": 6.0, "a2": 5.0, "b": 6.0, "c": 4.5}  # differences 2, 1, 1, 0.5; residuals 0.75, -0.125, -0.625
+    alone = compare([control_of("black", *pair) for pair in scores.items()])["per_kind"][0]
+    five = compare([control_of(kind, *pair) for kind in WRONG_EDITS for pair in scores.items()])["per_kind"]
+    error = math.sqrt(3 / 2 * (0.75**2 + 0.125**2 + 0.625**2) / 16)
+    assert alone["standard_error"] == pytest.approx(error)
+    # t of 2 degrees of freedom at 97.5 % is 4.302653, and at 99.5 %, 95 % for five together, 9.924843
+    assert alone["interval"] == pytest.approx([1.125 - 4.302653 * error, 1.125 + 4.302653 * error], abs=1e-5)
+    for kind in five:
+        assert kind["interval"] == pytest.approx([1.125 - 9.924843 * error, 1.125 + 9.924843 * error], abs=1e-5)
+        assert kind["told_apart"] is False
+
+
 def test_a_judge_that_likes_a_control_better_is_said_to() -> None:
     found = compare([control_of("noise", i, score + 1) for i, score in REAL.items()])
     assert found["sentences"] == ["the judge scores noise above real edits (difference -1.00, interval -1.00 to -1.00)"]
@@ -351,11 +364,11 @@ def test_repeatability_and_order_bias() -> None:
 
 
 def test_the_markdown_asks_whether_the_judge_can_tell() -> None:
-    # differences 7, 5, 6, 4; residuals by source 1, 0.5, -1.5; SE^2 = 3/2 * 3.5 / 16
+    # differences 7, 5, 6, 4; residuals by source 1, 0.5, -1.5; SE^2 = 3/2 * 3.5 / 16; t for two intervals is 6.2053
     found = compare([control_of("black", i, 1.0) for i in REAL] + [control_of("noise", "a1", None)])
     title, rows, said = controls_section(found)
     assert title == "## Can the judge tell?"
-    assert "| black images | 6.500 | 1.000 | 5.500 | 3.035 to 7.965 | 4 | 0 |" in rows
+    assert "| black images | 6.500 | 1.000 | 5.500 | 1.945 to 9.055 | 4 | 0 |" in rows
     assert "| noise | – | – | – | – | 0 | 1 |" in rows
     assert said.splitlines()[0].startswith("- the judge tells real edits from black images")
     assert controls_section(None) == []
