@@ -131,6 +131,8 @@ def _check_judgments(run_dir: RunDir, plan: Plan, judge: str, latest: dict[str, 
     if lines is None or controls is None:
         return
     judgments = {judgment.sample_id: judgment for judgment in lines}
+    units = {judgment.unit for judgment in judgments.values()}
+    controls = [control for control in controls if control.compared_with in units]  # others count nowhere
     images = {sample_id: edit.sha256 for sample_id, edit in latest.items() if edit.sha256}
     planned = [sample.sample_id for sample in plan.samples]
     findings["missing"] += [f"judgment of {s!r} by {judge}" for s in planned if s in images and s not in judgments]
