@@ -113,6 +113,11 @@ def planned_dataset(config: Config, run_dir: RunDir) -> ComponentConfig:
     plan = run_dir.read_plan()
     if plan is None:
         raise UserError(f"{run_dir.plan_file} was removed while the phase was running; start it again")
+    return dataset_of(plan, config)
+
+
+def dataset_of(plan: Plan, config: Config) -> ComponentConfig:
+    """The dataset that a plan was made from; of the configuration come only the secrets among its arguments."""
     made_from = plan.made_from["dataset"]
     return ComponentConfig(made_from["class"], "dataset", restore(made_from["kwargs"], config.dataset.kwargs))
 

@@ -10,6 +10,16 @@ LIMIT = 0.05
 """Aspect ratios that differ by more count as another shape; sizes rounded to multiples of 16 or 32 differ by less."""
 
 
+def shape_change(first: tuple[int, int], second: tuple[int, int]) -> float:
+    """By how much one side has become longer to the other: 0.25 from 4:4 to 5:4 as from 5:4 to 4:4.
+
+    Args:
+        first, second: (width, height) in pixels.
+    """
+    ratio = second[0] * first[1] / (second[1] * first[0])
+    return max(ratio, 1 / ratio) - 1
+
+
 def compare_shapes(edits: Iterable[Edit]) -> dict[str, Any]:
     """Compare the aspect ratios (width / height) of edited images with those of their sources.
 
@@ -24,8 +34,8 @@ def compare_shapes(edits: Iterable[Edit]) -> dict[str, Any]:
     changes: list[tuple[float, str]] = []
     for edit in edits:
         if edit.source_width and edit.source_height and edit.width and edit.height:
-            ratio = edit.width * edit.source_height / (edit.height * edit.source_width)
-            changes.append((max(ratio, 1 / ratio) - 1, edit.sample_id))
+            change = shape_change((edit.source_width, edit.source_height), (edit.width, edit.height))
+            changes.append((change, edit.sample_id))
     changed = [change for change in changes if change[0] > LIMIT]
     largest, sample_id = max(changed, default=(None, None))
     median = statistics.median(change for change, _ in changed) if changed else None

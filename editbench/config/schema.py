@@ -111,6 +111,8 @@ class DistributedConfig:
 class ReportConfig:
     """What the report holds beside the numbers that it always has."""
 
+    pictures: bool = True
+    """Whether edits are compared with their sources pixel by pixel, and thumbnails made; on the CPU, once for each."""
     bootstrap: bool = False
     """Whether intervals are also made by resampling source images, 10,000 times: seconds for thousands of samples."""
 

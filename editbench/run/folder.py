@@ -54,6 +54,8 @@ class RunDir:
         self.judgments = root / "judgments"
         self.controls = self.judgments / "controls"
         self.logs = root / "logs"
+        self.pictures = root / "pictures.jsonl"
+        self.thumbs = root / "thumbs"
 
     def create(self) -> Path:
         """Make the folders that are not there; any number of ranks may do so at once.

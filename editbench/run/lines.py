@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from editbench.errors import UserError
-from editbench.run.records import Control, Edit, Judgment, to_dict
+from editbench.run.records import Control, Edit, Judgment, Measurement, to_dict
 from editbench.run.sealed_json import seal, unseal
 
 LEFT_OVER_S = 3600.0
 """Age from which a temporary file is no longer being written: its process was killed."""
 
-Record = TypeVar("Record", Edit, Judgment, Control)
+Record = TypeVar("Record", Edit, Judgment, Control, Measurement)
 
 
 class JsonLines:
@@ -31,7 +31,7 @@ class JsonLines:
         if is_new:
             sync_folder(path.parent)
 
-    def append(self, *records: Edit | Judgment) -> None:
+    def append(self, *records: Edit | Judgment | Measurement) -> None:
         """Write a line for each record through to the disk."""
         self._file.writelines(seal(to_dict(record)) + b"\n" for record in records)
         self._file.flush()

@@ -1,4 +1,4 @@
-"""What passes between the phases: Sample, Edit, Judgment, and the tasks to make them.
+"""What passes between the phases: Sample, Edit, Judgment, Measurement, and the tasks to make them.
 
 Plain data; imports nothing of ours.
 
@@ -167,6 +167,22 @@ class Control(Judgment):
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the pixels of an edit say; a line of `pictures.jsonl`, which can be made again from the pictures.
+
+    Attributes:
+        source_sha256, image_sha256: Hex digests of the files that were compared, of source and edited image.
+        version: Of the measures.
+        pixels: As `measure` in analysis/pixels.py gives them.
+    """
+
+    source_sha256: str
+    image_sha256: str
+    version: int
+    pixels: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class EditTask:
     """One edit to be made.
 
@@ -212,6 +228,6 @@ class JudgeTask:
         return Control(*known, control=self.control, compared_with=self.compared_with, other=self.other)
 
 
-def to_dict(record: Sample | Edit | Judgment) -> dict[str, Any]:
+def to_dict(record: Sample | Edit | Judgment | Measurement) -> dict[str, Any]:
     """Return the record's fields as a dict in their declared order, ready for JSON."""
     return dataclasses.asdict(record)

@@ -1,0 +1,179 @@
+"""The pass over a run's pictures in the report phase: what their pixels say, and thumbnails.
+
+What is found is kept in `pictures.jsonl` and `thumbs/`, so each picture is looked at once. Reads what an edit phase has
+completed, also while it is running. Needs no GPU and no torch.
+"""
+
+import concurrent.futures
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from editbench.config.schema import Config
+from editbench.errors import UserError
+from editbench.look import Key, Look, Place, Task, look_at_batch
+from editbench.plan import dataset_of
+from editbench.run.folder import RunDir
+from editbench.run.identity import sample_input
+from editbench.run.lines import JsonLines, read_lines, write_atomic
+from editbench.run.progress import ProgressDisplay
+from editbench.run.records import Measurement, to_dict
+from editbench.run.sealed_json import seal
+from editbench.run.thumbs import remove_other_thumbs
+from editbench.text import hide
+
+VERSION = 1
+"""Of the measures: to be raised when `analysis.pixels.measure` gives other numbers of the same pictures."""
+MOST_PROCESSES = 8
+_HANDFUL = 24
+"""So many pictures take less time than starting processes."""
+_BATCH = 8
+_NICE = 10
+"""By how much the processes step back behind others, such as an edit phase's."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the pictures of a run show.
+
+    Attributes:
+        images: By sample id and digest of the edited image: `pixels` as `measure` gives them, None if a picture cannot be
+            read; `thumbs`: paths of `source` and `edited` in the run folder, each None if it cannot be read.
+        notes: What could not be read, a sentence each.
+    """
+
+    images: dict[tuple[str, str | None], dict[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, sample_id: str, image_sha256: str | None) -> dict[str, Any]:
+        """`pixels` and `thumbs` of a sample's edit; both None if it was not looked at."""
+        return self.images.get((sample_id, image_sha256), {"pixels": None, "thumbs": None})
+
+
+def look_at(run_dir: RunDir, config: Config) -> Looks:
+    """Measure the edits of a run and make thumbnails, as far as that was not done before.
+
+    Args:
+        run_dir: The run.
+        config: The limits of sources, and secrets that the dataset needs; the rest is on record in the run folder.
+
+    Raises:
+        UserError: a file of the run is damaged, or a process was killed.
+    """
+    plan, edits = run_dir.read_plan(), run_dir.read_edits()
+    if plan is None:
+        return Looks()
+    place = Place(run_dir.edits, run_dir.thumbs, dataset_of(plan, config), config.source)
+    measured, lines = _read_measurements(run_dir.pictures)
+    tasks = []
+    for sample in plan.samples:
+        edit = edits.get(sample.sample_id)
+        if edit and edit.state == "edited" and edit.sha256 and edit.input == sample_input(sample):
+            tasks.append(Task(sample, edit, measured.get((sample.source_sha256, edit.sha256))))
+    if not tasks and not run_dir.thumbs.exists():
+        return Looks()
+    run_dir.thumbs.mkdir(exist_ok=True)
+    there = {path.name for path in run_dir.thumbs.iterdir()}
+    todo = [task for task in tasks if task.pixels is None or not there.issuperset(task.names)]
+    looks = _look_at_all(run_dir.pictures, place, todo) if todo else []
+    new = [look for look in looks if look.pixels and not look.task.pixels]
+    measured |= {look.task.key: look.pixels for look in new if look.pixels}
+    wanted = {task.key: measured[task.key] for task in tasks if task.key in measured}
+    if len(wanted) != lines + len(new):  # of edits that no longer count, or of other measures
+        records = (Measurement(*key, VERSION, pixels) for key, pixels in wanted.items())
+        write_atomic(run_dir.pictures, (seal(to_dict(record)) + b"\n" for record in records))
+    remove_other_thumbs(run_dir.thumbs, {name for task in tasks for name in task.names})
+    there = {path.name for path in run_dir.thumbs.iterdir()}
+    found = {(task.sample.sample_id, task.edit.sha256): _found(task, wanted, there) for task in tasks}
+    return Looks(found, _notes(looks, len(tasks)))
+
+
+def _found(task: Task, measured: dict[Key, dict[str, Any]], there: set[str]) -> dict[str, Any]:
+    source, edited = (f"thumbs/{name}" if name in there else None for name in task.names)
+    thumbs = {"source": source, "edited": edited} if source or edited else None
+    return {"pixels": measured.get(task.key), "thumbs": thumbs}
+
+
+def _read_measurements(path: Path) -> tuple[dict[Key, dict[str, Any]], int]:
+    """Read what these measures found before, and the number of lines; a damaged file is given up."""
+    try:
+        lines = list(read_lines(path, Measurement))
+    except UserError as error:
+        logger.warning("%s; everything is measured anew", error)
+        path.unlink(missing_ok=True)
+        return {}, 0
+    return {(m.source_sha256, m.image_sha256): m.pixels for m in lines if m.version == VERSION}, len(lines)
+
+
+def _look_at_all(path: Path, place: Place, tasks: list[Task]) -> list[Look]:
+    """Look at edits, and keep what is measured after each batch: a pass that is stopped goes on from there."""
+    looks: list[Look] = []
+    file, display = JsonLines(path), ProgressDisplay("pictures", len(tasks), 0)
+    display.start()
+    try:
+        for batch in _in_processes(place, tasks):
+            looks += batch
+            new = [look for look in batch if look.pixels and not look.task.pixels]
+            file.append(*(Measurement(*look.task.key, VERSION, look.pixels or {}) for look in new))
+            display.update(len(looks), "looked at")
+    finally:
+        display.stop()
+        file.close()
+    return looks
+
+
+def _in_processes(place: Place, tasks: list[Task]) -> Iterator[list[Look]]:
+    """Look at edits batch by batch, those of one source together, on as many processes as there are cores for."""
+    tasks = sorted(tasks, key=lambda task: task.key)
+    batches = [tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH)]
+    processes = min(len(os.sched_getaffinity(0)), MOST_PROCESSES, len(batches))
+    if len(tasks) <= _HANDFUL or processes == 1:
+        yield from (look_at_batch(place, batch) for batch in batches)
+        return
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
+    with concurrent.futures.ProcessPoolExecutor(processes, spawn, _begin_process) as pool:
+        futures = [pool.submit(look_at_batch, place, batch) for batch in batches]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that looks at pictures was killed, most likely for want of memory; start again, it goes on "
+                "from there, or report without them: report.pictures=false"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_process() -> None:
+    """Let this process step back behind others, such as an edit phase's, and end when the report is killed."""
+    os.nice(_NICE)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _notes(looks: Sequence[Look], of: int) -> list[str]:
+    """Say, in a sentence each, which edits have no figures since a picture could not be read."""
+    notes = []
+    for what, causes in (
+        ("source", [look.source_error for look in looks if look.source_error and not look.pixels]),
+        ("edited image", [look.edited_error for look in looks if look.edited_error and not look.pixels]),
+    ):
+        if causes:
+            count = f"{len(causes)} of {of} edits"
+            notes.append(hide(f"pixels: nothing is known of {count}, whose {what} could not be read ({causes[0]})"))
+    return notes

@@ -1,0 +1,52 @@
+"""Small pictures of sources and edits, for people: `thumbs/` in the run folder. They can be made again at any time.
+
+A name holds the digest of the file that a thumbnail was made of, so one that is there is the right one, and samples
+with the same source share its thumbnail.
+"""
+
+import contextlib
+import re
+import secrets
+from collections.abc import Collection
+from pathlib import Path
+
+from PIL import Image
+
+from editbench.run.lines import remove_left_over
+from editbench.run.records import Edit, Sample
+
+SIDE = 512
+"""Longest side in pixels; smaller pictures keep their size."""
+_OURS = re.compile(r"source-[0-9a-f]{16}\.webp|.+-[0-9a-f]{12}-edited\.webp")
+
+
+def source_name(sample: Sample) -> str:
+    """File name of the thumbnail of a sample's source."""
+    return f"source-{sample.source_sha256[:16]}.webp"
+
+
+def edited_name(sample: Sample, edit: Edit) -> str:
+    """File name of the thumbnail of a sample's edited image, which there must be."""
+    return f"{sample.key}-{(edit.sha256 or '')[:12]}-edited.webp"
+
+
+def write_thumb(picture: Image.Image, path: Path) -> None:
+    """Write a picture of mode RGB as a thumbnail; readers see all of it or nothing."""
+    small = picture.copy()
+    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        small.save(temporary, "WEBP", quality=80, method=2)  # method 2: a third of the time of 4 for 5 % more bytes
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_other_thumbs(folder: Path, wanted: Collection[str]) -> None:
+    """Remove the thumbnails that are not among the wanted names, and what killed processes left; no other file."""
+    for path in folder.iterdir():
+        if _OURS.fullmatch(path.name) and path.name not in wanted:
+            with contextlib.suppress(FileNotFoundError):  # another report may do the same
+                path.unlink()
+    remove_left_over(folder)
