@@ -34,8 +34,6 @@ MOST_PROCESSES = 8
 _HANDFUL = 24
 """So many pictures take less time than starting processes."""
 _BATCH = 8
-_NICE = 10
-"""By how much the processes step back behind others, such as an edit phase's."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +43,8 @@ class Looks:
     """What the pictures of a run show.
 
     Attributes:
-        images: By sample id and digest of the edited image: `pixels` as `measure` gives them, None if a picture cannot be
-            read; `thumbs`: paths of `source` and `edited` in the run folder, each None if it cannot be read.
+        images: By sample id and digest of the edited image: `pixels` as `measure` gives them, None if a picture cannot
+            be read; `thumbs`: paths of `source` and `edited` in the run folder, each None if it cannot be read.
         notes: What could not be read, a sentence each.
     """
 
@@ -154,8 +152,7 @@ def _in_processes(place: Place, tasks: list[Task]) -> Iterator[list[Look]]:
 
 
 def _begin_process() -> None:
-    """Let this process step back behind others, such as an edit phase's, and end when the report is killed."""
-    os.nice(_NICE)
+    """Let this process end when the report is killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -29,6 +29,8 @@ ENOUGH_CONFIDENCE = 0.6
 MAX_ZOOM = 1.25
 """Zooms beyond this factor, or below its inverse, are not found."""
 
+_CONTRAST = 0.5
+"""Standard deviation of greys, of 255, below which a picture shows nothing."""
 _TOLERANCE = 1.0
 """Pixels by which a block may be off the common motion and still agree."""
 _STILL = 0.02
@@ -83,8 +85,10 @@ def measure_drift(source: Floats, edited: Floats) -> Drift:
     """
     if np.array_equal(source, edited):
         return Drift((0.0, 0.0), 1.0, 1.0, False)
+    if min(source.shape) < BLOCK or min(source.std(), edited.std()) < _CONTRAST:
+        return Drift(None, None, 0.0, None)
     motion, confidence = _refine(source, edited, Motion())
-    if confidence < ENOUGH_CONFIDENCE and min(source.shape) >= BLOCK:
+    if confidence < ENOUGH_CONFIDENCE:
         farther, share = _refine(source, edited, _guess(source, edited))
         if share > confidence:
             motion, confidence = farther, share

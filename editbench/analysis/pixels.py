@@ -2,8 +2,8 @@
 
 Nothing here enters a score. PSNR is of the whole picture in full size. The other figures are of both pictures made
 smaller, to 256 pixels at the shorter side, each pixel the mean of those it stands for: what an editor's autoencoder or
-a JPEG changes in single pixels is averaged out, SSIM is at the scale its authors advise, and a shift is still told to a
-twentieth of a percent (tests/unit/test_drift.py).
+a JPEG changes in single pixels is averaged out, SSIM is at the scale its authors advise, and shift and zoom are still
+told to a tenth of a percent (tests/unit/test_drift.py).
 """
 
 from typing import Any

@@ -32,11 +32,12 @@ def edited_name(sample: Sample, edit: Edit) -> str:
 
 def write_thumb(picture: Image.Image, path: Path) -> None:
     """Write a picture of mode RGB as a thumbnail; readers see all of it or nothing."""
-    small = picture.copy()
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    factor = min(1.0, SIDE / max(picture.size))
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    small = picture.resize(size, Image.Resampling.HAMMING)  # half of Lanczos' time
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        small.save(temporary, "WEBP", quality=80, method=2)  # method 2: a third of the time of 4 for 5 % more bytes
+        small.save(temporary, "WEBP", quality=80, method=0)  # a third of the default's time for a quarter more bytes
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

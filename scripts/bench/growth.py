@@ -108,7 +108,12 @@ def _listed(values: dict[Any, float], unit: str) -> str:
 
 def _report(settings: Settings, count: int) -> list[Row]:
     folder = settings.folder / f"scale-{count}"
-    overrides = [f"dataset.path={folder / 'benchmark.json'}", "judge=timed", "judge.log=unused"]
+    overrides = [
+        f"dataset.path={folder / 'benchmark.json'}",
+        "judge=timed",
+        "judge.log=unused",
+        "report.pictures=false",
+    ]
     outcomes = [run(phase_arguments("report", folder / "run", overrides), folder) for _ in range(settings.repeats)]
     scored = json.loads((folder / "run" / "report.json").read_text())["counts"]["scored"]
     shutil.rmtree(folder)
