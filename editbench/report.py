@@ -3,7 +3,8 @@
     python -m editbench.report run_name=mine judge=qwen3_vl
 
 Writes report.json and report.md, the same as evaluation_report_<UTC time>.{json,md}, and prints a table. Loads
-no model and no torch; changes nothing else, so it can run at any time, also while a phase is running.
+no model and no torch. Compares every edit with its source, once, and keeps what it finds in pictures.jsonl and thumbs/
+(report.pictures=false: does not). Changes nothing else, so it can run at any time, also while a phase is running.
 """
 
 import datetime
@@ -16,9 +17,11 @@ from editbench.analysis.controls import compare_controls, controls_note
 from editbench.analysis.histogram import piled_up_note
 from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
+from editbench.analysis.pixel_rates import summarize_pixels
 from editbench.analysis.shape import compare_shapes, shape_note
 from editbench.analysis.statistics import extreme_categories
 from editbench.config.schema import Config, ReportConfig
+from editbench.pictures import Looks, look_at
 from editbench.results import read_results
 from editbench.run.folder import RunDir, utc_now
 from editbench.run.lines import write_atomic
@@ -33,31 +36,40 @@ def main(config: Config) -> None:
     if config.dry_run:
         logs.console().print(f"dry run of phase report: would read {run_dir.root}", markup=False, highlight=False)
         return
-    report = build_report(run_dir, config.judge.name, config.report)
+    looks = look_at(run_dir, config) if config.report.pictures else Looks()
+    report = build_report(run_dir, config.judge.name, config.report, looks)
     show_report(logs.console(), report, write_report(run_dir, report))
 
 
-def build_report(run_dir: RunDir, judge_name: str, settings: ReportConfig | None = None) -> dict[str, Any]:
+def build_report(
+    run_dir: RunDir, judge_name: str, settings: ReportConfig | None = None, looks: Looks | None = None
+) -> dict[str, Any]:
     """Collect all that is known of a run.
 
     Args:
         run_dir: The run.
         judge_name: Whose judgments count.
         settings: What the report holds beside; None: the defaults.
+        looks: What the pictures show; None: they were not looked at.
 
     Raises:
         UserError: there is no such run, one of its files is damaged, or only other judges have judged it.
     """
     results = read_results(run_dir, judge_name)
-    plan, edits, judgments, outcomes = results.plan, results.edits, results.judgments, results.outcomes
+    plan, edits, judgments = results.plan, results.edits, results.judgments
+    looks = looks or Looks()
+    outcomes = [o | looks.of(o["sample_id"], o["image_sha256"]) for o in results.outcomes]
     ids = [sample.sample_id for sample in plan.samples]
     settings = settings or ReportConfig()
     names = dict.fromkeys(sample.category for sample in plan.samples)
     categories = {
         name: summarize_outcomes([o for o in outcomes if o["category"] == name], settings.bootstrap) for name in names
     }
+    for name, section in categories.items():
+        section["pixels"] = summarize_pixels(o["pixels"] for o in outcomes if o["category"] == name)
     best, worst = extreme_categories({name: section["mean"] for name, section in categories.items()})
     overall = summarize_outcomes(outcomes, settings.bootstrap) | {"macro": macro(outcomes)}
+    overall["pixels"] = summarize_pixels(o["pixels"] for o in outcomes)
     counts = overall.pop("counts") | {"skipped": len(plan.skipped)}
     missing = counts["not_edited_yet"] + counts["not_judged_yet"]
     sessions = run_dir.read_sessions()
@@ -82,6 +94,7 @@ def build_report(run_dir: RunDir, judge_name: str, settings: ReportConfig | None
             *piled_up_note(overall, categories),
             *controls_note(controls),
             *shape_note(shape),
+            *looks.notes,
             *_batch_note(judged),
         ],
         "counts": counts,

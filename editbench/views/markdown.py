@@ -25,6 +25,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     if report["best_category"]:
         parts.append(f"Best category: {text(report['best_category'])}. Worst: {text(report['worst_category'])}.")
     parts += controls_section(report["controls"])
+    parts += _pixels(report)
     parts += ["## Samples", _counts(report), *_failures(report)]
     parts += ["## How it was made", _phases(report)]
     parts += [_made_by("Editor", report["editor"]), _made_by("Judge", report["judge"])]
@@ -77,6 +78,34 @@ def controls_section(controls: dict[str, Any] | None) -> list[str]:
         table(header, [[text(cell) for cell in row] for row in rows]) if rows else "",
         said,
     ]
+
+
+def _pixels(report: dict[str, Any]) -> list[str]:
+    """What the pixels say of each category's edits; empty where nothing was measured."""
+    rows = [
+        [
+            text(name),
+            str(pixels["n"]),
+            _rate(pixels["no_op"]),
+            "–" if pixels["psnr"] is None else f"{pixels['psnr']:.1f}",
+            "–" if pixels["ssim"] is None else f"{pixels['ssim']:.3f}",
+            _rate(pixels["drifted"]),
+        ]
+        for name, section in {**report["categories"], "overall": report["overall"]}.items()
+        if (pixels := section.get("pixels"))
+    ]
+    if not rows:
+        return []
+    header = ("category", "measured", "unchanged", "median PSNR in dB", "median SSIM", "drifted")
+    note = "Rates with their 95 % interval; none of it enters a score. Drift is counted where it could be told."
+    return ["## What the pixels say", table(header, rows), note]
+
+
+def _rate(rate: dict[str, Any]) -> str:
+    if rate["rate"] is None:
+        return "–"
+    low, high = (f"{end:.0%}" for end in rate["interval"])
+    return f"{rate['count']} of {rate['of']}: {rate['rate']:.0%} ({low} to {high})"
 
 
 def _counts(report: dict[str, Any]) -> str:

@@ -184,3 +184,12 @@ def test_samples_that_are_not_planned_any_more_are_extra(run):
 def test_a_foreign_file_among_the_shards_is_extra(run):
     (run.edits / "notes.txt").write_text("mine")
     assert findings(run) == {"extra": [f"{run.edits / 'notes.txt'} is none of editbench's files"]}
+
+
+def test_what_the_report_phase_keeps_is_neither_extra_nor_needed(run):
+    run_phase("report", run.root, ["judge=fake", "editor=fake"], world_size=1)
+    assert run.pictures.exists()
+    assert any(run.thumbs.iterdir())
+    assert findings(run) == {}
+    run.pictures.unlink()
+    assert findings(run) == {}

@@ -630,7 +630,7 @@ def test_a_full_benchmark_of_270_samples(run):
 
 def test_a_report_needs_no_torch_and_no_model_library():
     code = (
-        "import sys, editbench.report;"
+        "import sys, editbench.report, editbench.pictures, editbench.analysis.pixels;"
         "print([m for m in ('torch', 'diffusers', 'transformers', 'accelerate') if m in sys.modules])"
     )
     assert run_python(["-c", code], CHECKOUT).output == "[]\n"
