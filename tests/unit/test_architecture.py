@@ -11,22 +11,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "editbench"
 ORDER = (
     *("errors", "text", "run.records", "config", "logs", "images", "components", "distributed", "run"),
     *("datasets", "editors", "judges", "analysis", "results", "ratings", "views"),
-    *(
-        "cli",
-        "todo",
-        "plan",
-        "look",
-        "pictures",
-        "job",
-        "edit",
-        "score",
-        "report",
-        "compare",
-        "verify",
-        "agree",
-        "rate",
-    ),
-    "__main__",
+    *("cli", "todo", "plan", "look", "pictures", "job", "edit", "score"),
+    *("report", "compare", "verify", "agree", "rate", "__main__"),
 )
 """Rooms and modules from bottom to top: each imports from itself and from what stands before it."""
 

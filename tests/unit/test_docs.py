@@ -9,7 +9,7 @@ from editbench.config.load import load
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md")])
-GROUPS = "dataset|editor|judge|edit|source|distributed|score"
+GROUPS = "dataset|editor|judge|edit|source|distributed|score|report"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
