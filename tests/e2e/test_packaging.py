@@ -45,10 +45,12 @@ def use(installed: Path, *arguments: str) -> Outcome:
     return run_python(["-m", *arguments], installed, PYTHONPATH=str(installed / "site"))
 
 
-def test_the_wheel_holds_every_module_every_yaml_and_the_licence(wheel: Path) -> None:
+def test_the_wheel_holds_every_module_every_yaml_every_template_and_the_licence(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
-        path.relative_to(CHECKOUT) for kind in ("py", "html") for path in (CHECKOUT / "editbench").rglob(f"*.{kind}")
+        path.relative_to(CHECKOUT)
+        for path in (CHECKOUT / "editbench").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     wanted |= {Path("editbench") / path.relative_to(CHECKOUT) for path in (CHECKOUT / "conf").rglob("*.yaml")}
     assert {str(path) for path in wanted} - held == set()
