@@ -3,9 +3,9 @@
     python -m editbench.compare base=<run> other=<run>
     python -m editbench.compare 'runs=[<run>, <run>, <run>]'
 
-A run is given by its folder or its name under runs/. Writes compare.json and compare.md into `out`, by default
-compare-<base>-<other> beside the base's folder, and prints a table. Runs judged by different judges or rubrics, or
-whose samples differ, are refused; force=true compares them nevertheless and says so in the result. Changes no run.
+A run is given by its folder or its name under runs/. Writes compare.json, compare.md and compare.html into `out`, by
+default compare-<base>-<other> beside the base's folder, and prints a table. Runs judged by different judges or rubrics,
+or whose samples differ, are refused; force=true compares them nevertheless and says so in the result. Changes no run.
 """
 
 import json
@@ -22,6 +22,7 @@ from editbench.run.folder import utc_now
 from editbench.run.identity import changed_keys
 from editbench.run.lines import write_atomic
 from editbench.views.comparison import comparison_to_markdown, show_comparison
+from editbench.views.html import compare_to_html
 
 _NO_MATTER = ("judge.name", "judge.checkpoint", "judge.revision")
 """Keys under which equal judges can differ: what a checkpoint holds is compared by its fingerprint."""
@@ -86,13 +87,14 @@ def build_comparison(runs: Mapping[str, Results], force: bool = False) -> dict[s
 
 
 def write_comparison(out: Path, comparison: dict[str, Any]) -> Path:
-    """Write compare.json and compare.md into a folder, made if needed; returns the path of compare.md."""
+    """Write compare.json, compare.md and compare.html into a folder, made if needed; returns the path of compare.md."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"out={out}: cannot be made ({error.strerror}); choose another folder") from error
     write_atomic(out / "compare.json", json.dumps(comparison, indent=1, ensure_ascii=False) + "\n")
     write_atomic(out / "compare.md", comparison_to_markdown(comparison))
+    write_atomic(out / "compare.html", compare_to_html(comparison))
     return out / "compare.md"
 
 

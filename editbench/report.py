@@ -2,9 +2,10 @@
 
     python -m editbench.report run_name=mine judge=qwen3_vl
 
-Writes report.json and report.md, the same as evaluation_report_<UTC time>.{json,md}, and prints a table. Loads
-no model and no torch. Compares every edit with its source, once, and keeps what it finds in pictures.jsonl and thumbs/
-(report.pictures=false: does not). Changes nothing else, so it can run at any time, also while a phase is running.
+Writes report.json, report.md and report.html, the same as evaluation_report_<UTC time>.{json,md,html}, and prints a
+table. Loads no model and no torch. Compares every edit with its source, once, and keeps what it finds in pictures.jsonl
+and thumbs/ (report.pictures=false: does not). Changes nothing else, so it can run at any time, also while a phase is
+running.
 """
 
 import datetime
@@ -27,6 +28,7 @@ from editbench.run.folder import RunDir, utc_now
 from editbench.run.lines import write_atomic
 from editbench.run.records import Judgment
 from editbench.views.console import show_report
+from editbench.views.html import to_html
 from editbench.views.markdown import to_markdown
 
 
@@ -114,9 +116,13 @@ def build_report(
 
 
 def write_report(run_dir: RunDir, report: dict[str, Any]) -> Path:
-    """Write the report as JSON and Markdown under both names; returns the path of report.md."""
+    """Write the report as JSON, Markdown and HTML under both names; returns the path of report.md."""
     time = datetime.datetime.fromisoformat(report["created"]).strftime("%Y%m%d_%H%M%S")
-    texts = {"json": json.dumps(report, indent=1, ensure_ascii=False) + "\n", "md": to_markdown(report)}
+    texts = {
+        "json": json.dumps(report, indent=1, ensure_ascii=False) + "\n",
+        "md": to_markdown(report),
+        "html": to_html(report),
+    }
     for suffix, text in texts.items():
         for name in (f"evaluation_report_{time}", "report"):
             write_atomic(run_dir.root / f"{name}.{suffix}", text)

@@ -438,8 +438,10 @@ def test_the_report_is_written_under_both_names_with_equal_content(every_state):
     assert names == {
         "report.json",
         "report.md",
+        "report.html",
         "evaluation_report_20260304_050607.json",
         "evaluation_report_20260304_050607.md",
+        "evaluation_report_20260304_050607.html",
     }
     for suffix in ("json", "md"):
         named = root / f"evaluation_report_20260304_050607.{suffix}"
