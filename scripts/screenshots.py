@@ -19,6 +19,7 @@ from playwright.sync_api import sync_playwright
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 SIZE = {"width": 1280, "height": 860}
 LIMIT = 200_000
+DECODED = "Promise.all([...document.querySelectorAll('#viewer img')].map(image => image.decode()))"
 
 
 def main(run: str, target: str) -> None:
@@ -32,7 +33,8 @@ def main(run: str, target: str) -> None:
         link = urlencode({"sample": shown["sample_id"], "view": "slider"})
         for name, hash in (("report", ""), ("sample", f"#{link}")):
             page = browser.new_page(viewport=SIZE)
-            page.goto(f"{page_file.as_uri()}{hash}", wait_until="networkidle")
+            page.goto(f"{page_file.as_uri()}{hash}")
+            page.evaluate(DECODED)
             save(page.screenshot(), Path(target) / f"{name}.png")
             page.close()
         browser.close()
