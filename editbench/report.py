@@ -40,7 +40,7 @@ def main(config: Config) -> None:
         return
     looks = look_at(run_dir, config) if config.report.pictures else Looks()
     report = build_report(run_dir, config.judge.name, config.report, looks)
-    show_report(logs.console(), report, write_report(run_dir, report))
+    show_report(logs.console(), report, write_report(run_dir, report, config.report.single_file))
 
 
 def build_report(
@@ -115,13 +115,19 @@ def build_report(
     }
 
 
-def write_report(run_dir: RunDir, report: dict[str, Any]) -> Path:
-    """Write the report as JSON, Markdown and HTML under both names; returns the path of report.md."""
+def write_report(run_dir: RunDir, report: dict[str, Any], single_file: bool = False) -> Path:
+    """Write the report as JSON, Markdown and HTML under both names; returns the path of report.md.
+
+    Args:
+        run_dir: The run.
+        report: As `build_report` makes it.
+        single_file: Whether the page holds the thumbnails too.
+    """
     time = datetime.datetime.fromisoformat(report["created"]).strftime("%Y%m%d_%H%M%S")
     texts = {
         "json": json.dumps(report, indent=1, ensure_ascii=False) + "\n",
         "md": to_markdown(report),
-        "html": to_html(report),
+        "html": to_html(report, run_dir.root if single_file else None),
     }
     for suffix, text in texts.items():
         for name in (f"evaluation_report_{time}", "report"):

@@ -115,6 +115,8 @@ class ReportConfig:
     """Whether edits are compared with their sources pixel by pixel, and thumbnails made; on the CPU, once for each."""
     bootstrap: bool = False
     """Whether intervals are also made by resampling source images, 10,000 times: seconds for thousands of samples."""
+    single_file: bool = False
+    """Whether report.html holds the thumbnails too, to be passed on as a single file; else they lie in thumbs/."""
 
 
 @dataclass

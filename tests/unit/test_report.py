@@ -647,3 +647,14 @@ def test_judgments_of_several_batch_sizes_are_told(run, sizes, told):
     run.plan()
     notes = build_report(run.dir, "tiny")["notes"]
     assert any("batches were cut to 4 and 8 samples" in note for note in notes) == told
+
+
+def test_a_page_holds_its_thumbnails_where_it_is_to_be_a_single_file(every_state):
+    report = every_state.report()
+    report["samples"][0]["thumbs"] = {"source": "thumbs/a.png", "edited": None}
+    (every_state.dir.root / "thumbs").mkdir()
+    (every_state.dir.root / "thumbs" / "a.png").write_bytes(b"a picture")
+    page = write_report(every_state.dir, report).with_suffix(".html")
+    assert "data:image/png;base64,YSBwaWN0dXJl" not in page.read_text(encoding="utf-8")
+    write_report(every_state.dir, report, single_file=True)
+    assert "data:image/png;base64,YSBwaWN0dXJl" in page.read_text(encoding="utf-8")

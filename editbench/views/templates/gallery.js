@@ -8,6 +8,7 @@
   const PAGE = 48;
   const EMPTY = { q: "", category: "", state: "", min: "", max: "", flag: "", sort: "0", page: "1", sample: "", view: "side" };
   const $ = (id) => document.getElementById(id);
+  const pictured = samples.some((sample) => sample.images?.some(Boolean));
   const form = $("filters"), grid = $("grid"), viewer = $("viewer");
 
   let state = { ...EMPTY };
@@ -98,7 +99,8 @@
     data.image_names.forEach((name, place) => {
       const caption = element("figcaption", {}, element("span", { textContent: name, dir: "auto" }));
       if (sample.scores && place) caption.append(element("span", { textContent: plainScore(sample.scores[place]) }));
-      thumbs.append(element("figure", { className: "thumb" }, image(sample, place, true), caption));
+      const pictures = pictured ? [image(sample, place, true)] : [];
+      thumbs.append(element("figure", { className: "thumb" }, ...pictures, caption));
     });
     const link = element("a", { href: address({ sample: sample.id }), textContent: sample.id, dir: "auto", title: sample.id });
     const line = element("p", { className: "line" },
@@ -107,7 +109,7 @@
     const text = element("div", { className: "text" }, line,
       element("p", { className: "where", dir: "auto" }, element("span", { textContent: sample.category }), ...tags(sample)));
     if (sample.instruction) text.append(element("p", { className: "instruction", textContent: sample.instruction, dir: "auto" }));
-    return element("article", { className: "card" }, thumbs, text);
+    return element("article", { className: "card" }, ...(pictured || sample.scores ? [thumbs] : []), text);
   }
 
   function tags(sample) {
