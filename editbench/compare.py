@@ -9,6 +9,7 @@ or whose samples differ, are refused; force=true compares them nevertheless and 
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from editbench.results import Results, find_run, only_judge, read_results
 from editbench.run.folder import utc_now
 from editbench.run.identity import changed_keys
 from editbench.run.lines import write_atomic
+from editbench.run.thumbs import edited_name, source_name
 from editbench.views.comparison import comparison_to_markdown, show_comparison
 from editbench.views.html import compare_to_html
 
@@ -50,6 +52,8 @@ def main(options: Options) -> None:
     runs = _read(options)
     comparison = build_comparison(runs, options.force)
     out = options.out or _beside(runs)
+    for sample in comparison["samples"]:
+        sample["thumbs"] = _thumbs(sample["sample_id"], runs, out)
     show_comparison(logs.console(), comparison, write_comparison(out, comparison))
 
 
@@ -105,8 +109,8 @@ def _read(options: Options) -> dict[str, Results]:
         raise UserError("give two runs as base=<run> other=<run>, or two and more as 'runs=[<run>, <run>, …]'")
     folders = [find_run(run) for run in given]
     names = [folder.root.resolve().name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(folder.root) for folder in folders]
+    if len({*names, "source"}) <= len(names):  # that name stands for the source image
+        names = [str(folder.root.resolve()) for folder in folders]
     if len(set(names)) < len(names):
         raise UserError(f"the same run is given twice ({', '.join(names)}); give different ones")
     results = [read_results(folder, options.judge or only_judge(folder)) for folder in folders]
@@ -116,6 +120,18 @@ def _read(options: Options) -> dict[str, Results]:
 def _beside(runs: Mapping[str, Results]) -> Path:
     first, *others = (run.folder.root.resolve() for run in runs.values())
     return first.parent / f"compare-{'-'.join(root.name for root in (first, *others))}"
+
+
+def _thumbs(sample_id: str, runs: Mapping[str, Results], out: Path) -> dict[str, str]:
+    """Paths, from `out`, of the thumbnails that reports have made of a sample: its `source`, and its edit by run."""
+    found: dict[str, str] = {}
+    for name, run in runs.items():
+        sample, edit, folder = run.samples.get(sample_id), run.edits.get(sample_id), run.folder.thumbs
+        if sample is None or edit is None or edit.sha256 is None:
+            continue
+        names = {"source": source_name(sample), name: edited_name(sample, edit)}
+        found |= {key: os.path.relpath(folder / n, out) for key, n in names.items() if (folder / n).exists()}
+    return found
 
 
 def _differing(base: Results, other: Results) -> list[str]:

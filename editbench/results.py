@@ -1,5 +1,6 @@
 """What is on record of a finished or running run, for the commands that look at runs."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from editbench.analysis.outcomes import outcome
 from editbench.errors import UserError
 from editbench.run.folder import Plan, RunDir
-from editbench.run.records import Edit, Judgment
+from editbench.run.records import Edit, Judgment, Sample
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Results:
     edits: dict[str, Edit]
     judgments: dict[str, Judgment]
     outcomes: list[dict[str, Any]]
+
+    @functools.cached_property
+    def samples(self) -> dict[str, Sample]:
+        """The plan's samples by id."""
+        return {sample.sample_id: sample for sample in self.plan.samples}
 
     def model(self, phase: str) -> dict[str, Any] | None:
         """What is on record of the editor (phase `edit`), or of this judge (`score`); None if nothing is."""

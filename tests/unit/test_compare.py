@@ -91,6 +91,23 @@ def test_it_is_written_and_printed(compared, tmp_path, capsys):
     assert "| overall | 5.000 | 6.000 | +1.000 |" in markdown
 
 
+def test_thumbnails_of_the_reports_are_linked_from_where_the_result_lies(compared, tmp_path):
+    base, other = compared
+    for run in compared:
+        run.dir.thumbs.mkdir()
+        (run.dir.thumbs / "key-1-111111111111-edited.webp").touch()
+    (other.dir.thumbs / f"source-{'01' * 8}.webp").touch()
+    main(Options(str(base.dir.root), str(other.dir.root), out=tmp_path / "deep" / "out"))
+    samples = json.loads((tmp_path / "deep" / "out" / "compare.json").read_text())["samples"]
+    assert {sample["sample_id"]: sample["thumbs"] for sample in samples if sample["thumbs"]} == {
+        "s1": {
+            "base": "../../base/thumbs/key-1-111111111111-edited.webp",
+            "other": "../../other/thumbs/key-1-111111111111-edited.webp",
+            "source": f"../../other/thumbs/source-{'01' * 8}.webp",
+        }
+    }
+
+
 def test_by_default_the_result_lies_beside_the_base(compared):
     base, other = compared
     main(Options(str(base.dir.root), str(other.dir.root)))
