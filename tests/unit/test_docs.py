@@ -9,6 +9,7 @@ from editbench.config.load import load
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md")])
+FILES = r"(?:py|json|md|html)\b"
 GROUPS = "dataset|editor|judge|edit|source|distributed|score|report"
 
 
@@ -29,7 +30,7 @@ def test_settings_that_the_documents_name_are_there() -> None:
         key
         for document in DOCUMENTS
         if document.name != "CHANGELOG.md"
-        for key in re.findall(rf"`((?:{GROUPS})\.(?!py\b)[a-z_]+)", document.read_text(encoding="utf-8"))
+        for key in re.findall(rf"`((?:{GROUPS})\.(?!{FILES})[a-z_]+)", document.read_text(encoding="utf-8"))
     }
     assert len(named) > 20
     assert named - known - accepted == set()
