@@ -219,7 +219,7 @@ def test_processes_find_the_same_as_one(tmp_path, monkeypatch):
     assert len(run.thumbs()) == 12
 
 
-def test_a_killed_process_is_told_and_what_it_had_found_is_kept(run, monkeypatch):
+def test_a_killed_process_is_told(run, monkeypatch):
     for number in range(3):
         run.edit(number, make_picture(number + 3))
     monkeypatch.setattr(pictures, "_HANDFUL", 0)
