@@ -179,7 +179,7 @@ class JudgeConfig(ComponentConfig):
         return bool(self.kwargs.get("temperature"))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Config:
     """A run."""
 
@@ -206,8 +206,8 @@ class Config:
     """CUDA device of each local rank, as visible to the process; None: local rank r has device r."""
     source: SourceConfig
     edit: EditConfig
-    score: ScoreConfig
-    report: ReportConfig
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     distributed: DistributedConfig
     dataset: ComponentConfig
     editor: ComponentConfig
