@@ -18,7 +18,8 @@ from pathlib import Path
 from editbench import cli, logs
 from editbench.components.load import find_checkpoint, open_dataset
 from editbench.config.schema import ComponentConfig, Config
-from editbench.datasets.base import BadRecord, Dataset, Record
+from editbench.datasets.base import NO_CATEGORY, BadRecord, Dataset, Record
+from editbench.datasets.ids import RULE
 from editbench.distributed.ranks import Ranks
 from editbench.errors import UserError
 from editbench.run.folder import Plan, RunDir
@@ -82,8 +83,9 @@ def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object]
     """
     dataset = open_dataset(config.dataset)
     kwargs = redact(config.dataset.kwargs)
-    if isinstance(kwargs.get("path"), str):
-        kwargs["path"] = str(Path(kwargs["path"]).expanduser().resolve())
+    for place in ("path", "images"):
+        if isinstance(kwargs.get(place), str):
+            kwargs[place] = str(Path(kwargs[place]).expanduser().resolve())
     made_from = {
         "dataset": {"class": config.dataset.target, "kwargs": kwargs, "stamp": json.loads(json.dumps(dataset.stamp()))},
         "categories": config.categories,
@@ -99,7 +101,8 @@ def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object]
     samples, bad = _collect(dataset, _canonical_names(config))
     if bad and getattr(dataset, "on_bad_record", "stop") == "stop":
         raise UserError(_list_problems(bad))
-    plan = Plan(made_from, _select(samples, config), [dataclasses.asdict(record) for record in bad])
+    selected = [_with_digest(sample, dataset) for sample in _select(samples, config)]
+    plan = Plan(made_from, selected, [dataclasses.asdict(record) for record in bad])
     if check:
         check(plan)
     if not config.dry_run:
@@ -124,26 +127,35 @@ def dataset_of(plan: Plan, config: Config) -> ComponentConfig:
 
 def _collect(dataset: Dataset, names: dict[str, str]) -> tuple[list[Sample], list[BadRecord]]:
     """Read every record once; keeps all but the images."""
-    samples: list[Sample] = []
+    found: list[tuple[int, Record]] = []
+    digests: dict[int, str] = {}
     bad: list[BadRecord] = []
-    seen: dict[str, int] = {}
     for index, record in enumerate(dataset.scan()):
         if isinstance(record, BadRecord):
             bad.append(record)
-        elif record.category not in names:
-            bad.append(BadRecord(index, record.sample_id, _no_rubric(record.category, names)))
-        elif record.sample_id in seen:
-            first = seen[record.sample_id]
-            bad.append(BadRecord(index, record.sample_id, f"has the same id as record {first}"))
+            continue
+        digests[index] = "" if record.source is None else hashlib.sha256(record.source).hexdigest()
+        found.append((index, dataclasses.replace(record, source=None)))
+    samples: list[Sample] = []
+    seen: dict[str, int] = {}
+    uses: dict[str, set[str | None]] = {}
+    for _, record in found:
+        uses.setdefault(record.sample_id, set()).add(record.repeat_id)
+    for index, record in found:
+        sample_id = (len(uses[record.sample_id]) > 1 and record.repeat_id) or record.sample_id
+        if record.category not in names:
+            bad.append(BadRecord(index, sample_id, _no_rubric(record.category, names)))
+        elif seen.setdefault(sample_id, index) != index:
+            bad.append(BadRecord(index, sample_id, f"has the same id as record {seen[sample_id]}: {RULE}"))
         else:
-            seen[record.sample_id] = index
-            samples.append(_sample(record, len(samples), names[record.category]))
+            placed = dataclasses.replace(record, sample_id=sample_id)
+            samples.append(_sample(placed, len(samples), names[record.category], digests[index]))
     if not samples and not bad:
         raise UserError("the dataset holds no records; give another dataset.path")
-    return samples, bad
+    return samples, sorted(bad, key=lambda record: record.index)
 
 
-def _sample(record: Record, index: int, category: str) -> Sample:
+def _sample(record: Record, index: int, category: str, source_sha256: str) -> Sample:
     return Sample(
         index=index,
         sample_id=record.sample_id,
@@ -151,9 +163,21 @@ def _sample(record: Record, index: int, category: str) -> Sample:
         category=category,
         instruction=record.instruction,
         description=record.description,
-        source_sha256=hashlib.sha256(record.source).hexdigest(),
+        source_sha256=source_sha256,
         locator=record.locator,
+        extra=record.extra,
     )
+
+
+def _with_digest(sample: Sample, dataset: Dataset) -> Sample:
+    """Read the image that the scan did not; one that cannot be read counts as empty, and fails when it is edited."""
+    if sample.source_sha256:
+        return sample
+    try:
+        source = dataset.read(sample.locator)
+    except ValueError:
+        source = b""
+    return dataclasses.replace(sample, source_sha256=hashlib.sha256(source).hexdigest())
 
 
 def _select(samples: list[Sample], config: Config) -> list[Sample]:
@@ -185,9 +209,11 @@ def _canonical_names(config: Config) -> dict[str, str]:
 
 
 def _no_rubric(category: str, names: dict[str, str]) -> str:
+    missing = f"category {category!r}" + (", that of records without one," if category == NO_CATEGORY else "")
     return (
-        f"category {category!r} has no rubric (known: {', '.join(sorted(set(names.values())))}); add one as "
-        f"conf/rubric/mine.yaml and the override +rubric@rubrics.mine=mine, with {category!r} among its names"
+        f"{missing} has no rubric (known: {', '.join(sorted(set(names.values())))}); choose other rubrics, such as "
+        f"rubric=general, or add one as conf/rubric/mine.yaml and the override +rubric@rubrics.mine=mine, with "
+        f"{category!r} among its names"
     )
 
 

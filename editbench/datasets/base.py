@@ -1,15 +1,18 @@
-"""Datasets: anything that can list its records one at a time and read one of them again.
+"""Datasets: anything that can list its records one at a time and read the image of one of them.
 
 A new dataset is a class with these three methods, named by `_target_` in a YAML under `conf/dataset/`.
 """
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from editbench.config.schema import SourceConfig
 from editbench.run.records import Sample
+
+NO_CATEGORY = "general"
+"""Category of a record that has none."""
 
 
 @dataclass(frozen=True)
@@ -17,22 +20,27 @@ class Record:
     """One record as it stands in the dataset.
 
     Attributes:
-        sample_id: The sample's id; unique in the dataset.
-        category: Category by any of its names.
+        sample_id: The sample's id; unique in the dataset unless there is a `repeat_id`.
+        category: Category by any of its names; `NO_CATEGORY` if the record has none.
         instruction: What the editor is asked to do.
         description: What the source image shows; may be empty.
-        source: The encoded source image file; empty if `source_error` is set.
+        source: The encoded source image file, where the scan comes past it anyway; None: only `read` gets it, and only
+            for samples that are planned. Empty if `source_error` is set.
         source_error: Why the source image cannot be had, e.g. broken base64; the sample then fails alone.
         locator: Whatever `read` needs to find this record again; it is kept in the plan.
+        repeat_id: The id where another record has the same `sample_id`; None if the id is the dataset's own.
+        extra: Fields that editbench does not use, as plain data; they go into the plan.
     """
 
     sample_id: str
     category: str
     instruction: str
     description: str
-    source: bytes
+    source: bytes | None
     source_error: str | None
-    locator: list[int]
+    locator: list[int | str]
+    repeat_id: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,12 @@ class Dataset(Protocol):
         """Yield all records in order, holding one at a time."""
         ...
 
-    def read(self, locator: list[int]) -> Record:
-        """Read one record again."""
+    def read(self, locator: list[int | str]) -> bytes:
+        """Read the encoded source image file of one record; may be called by several threads at once.
+
+        Raises:
+            ValueError: it cannot be had, says why.
+        """
         ...
 
 
@@ -75,12 +87,13 @@ def read_source(dataset: Dataset, sample: Sample) -> bytes:
     Raises:
         ValueError: it cannot be had, or is no longer the one that was planned.
     """
-    record = dataset.read(sample.locator)
-    if record.source_error:
-        raise ValueError(record.source_error)
-    if hashlib.sha256(record.source).hexdigest() != sample.source_sha256:
-        raise ValueError("the dataset's image is no longer the planned one; start the edit phase again")
-    return record.source
+    source = dataset.read(sample.locator)
+    if hashlib.sha256(source).hexdigest() != sample.source_sha256:
+        raise ValueError(
+            "the dataset's image is no longer the planned one; start the edit phase again (where a JSON file names "
+            "images by path, touch that file before, so that the plan is made anew)"
+        )
+    return source
 
 
 def check_instruction(instruction: str, limits: SourceConfig) -> None:

@@ -6,7 +6,7 @@ Every planned sample is at any time in exactly one `State`.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal[
@@ -48,6 +48,7 @@ class Sample:
         source_sha256: Hex digest of the encoded source image's bytes.
         locator: Where the dataset finds the record again, as its `scan` gave it (for a JSON file: byte offset
             and length).
+        extra: What else the dataset says of it, such as its difficulty; decides nothing.
     """
 
     index: int
@@ -57,7 +58,8 @@ class Sample:
     instruction: str
     description: str
     source_sha256: str
-    locator: list[int]
+    locator: list[int | str]
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from editbench.run.folder import RunDir
 config = load(["editor=fake", "judge=fake", f"dataset.path={sys.argv[1]}", f"run_dir={sys.argv[1]}.run"])
 plan = ensure_plan(config, RunDir(config.run_dir))
 dataset = open_dataset(config.dataset)
-read = [len(dataset.read(sample.locator).source) for sample in plan.samples[::2]]
+read = [len(dataset.read(sample.locator)) for sample in plan.samples[::2]]
 print("samples", len(plan.samples), "read", len(read), "bytes", sum(read))
 # Linux counts the parent's memory at the fork into ru_maxrss, but not into VmHWM.
 status = Path("/proc/self/status")

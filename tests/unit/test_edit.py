@@ -303,7 +303,7 @@ def test_the_sink_puts_every_image_where_the_index_says(run: Run) -> None:
         png = read_image(run.run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
         assert png == members[f"{key}.png"]
         assert hashlib.sha256(png).hexdigest() == edit.sha256
-        source = decode_rgb(open_dataset(run.config.dataset).read(task.sample.locator).source)
+        source = decode_rgb(open_dataset(run.config.dataset).read(task.sample.locator))
         expected = FakeEditor("cpu").edit(source, task.sample.instruction, task.seed, no_step)
         np.testing.assert_array_equal(np.asarray(decode_rgb(png)), np.asarray(expected))
         metadata = json.loads(members[f"{key}.json"])

@@ -55,7 +55,11 @@ def dataset(folder, content, **arguments):
 
 def test_a_record_in_english_by_default(scan):
     (record,) = scan([fields()])
-    assert record == Record("00000_物理_medium", "物理", "Add a hat", "A cat", IMAGE, None, record.locator)
+    assert (record.sample_id, record.category) == ("00000_物理_medium", "物理")
+    assert (record.instruction, record.description) == ("Add a hat", "A cat")
+    assert (record.source, record.source_error) == (IMAGE, None)
+    assert set(record.extra) == {"original_description", "edit_instruction", "tags", "original_image_path", "seed"}
+    assert (record.extra["tags"], record.extra["seed"]) == (["indoor", {"deep": [1.5e-3, None, True]}], 42)
 
 
 def test_a_record_in_chinese_on_request(scan):
@@ -131,6 +135,87 @@ def test_ids_without_a_path_count_through_the_whole_file(scan):
     assert [r.sample_id for r in scan({"a": [bare, bare], "b": [bare]})] == ["a_00000", "a_00001", "b_00002"]
 
 
+def test_a_record_without_category_is_of_category_general(scan):
+    (record,) = scan([fields(subset=None)])
+    assert record.category == "general"
+
+
+@pytest.mark.parametrize(("own", "sample_id"), [("x/1", "x/1"), (7, "7"), (0, "0")])
+def test_an_id_of_its_own_comes_before_the_image_s_name(scan, own, sample_id):
+    (record,) = scan([fields(id=own)])
+    assert (record.sample_id, record.repeat_id) == (sample_id, None)
+    assert "id" not in record.extra
+
+
+# ---- images by path ----
+
+
+def by_path(path, **changes):
+    return fields(src_img_b64=None, original_image_path=path, **changes)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with a file beside the benchmark file, and one outside of it."""
+    (tmp_path / "bench" / "photos").mkdir(parents=True)
+    (tmp_path / "bench" / "photos" / "a.png").write_bytes(IMAGE)
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    return tmp_path / "bench"
+
+
+@pytest.mark.parametrize("path", ["photos/a.png", "photos\\a.png", "./photos/../photos/a.png"])
+def test_without_base64_the_image_is_the_file_that_the_path_names(photos, path):
+    opened = dataset(photos, [by_path(path)])
+    (record,) = opened.scan()
+    assert (record.sample_id, record.source, record.source_error) == ("a", None, None)
+    assert opened.read(record.locator) == IMAGE
+
+
+def test_base64_comes_before_the_path(photos):
+    opened = dataset(photos, [fields(src_img_b64="AAAA", original_image_path="photos/a.png")])
+    assert opened.read(next(opened.scan()).locator) == b"\x00\x00\x00"
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "photos/../../secret.png", "{outside}/secret.png", "..\\secret.png"])
+def test_a_path_does_not_lead_out_of_the_folder_unless_the_user_names_one(photos, path):
+    path = path.format(outside=photos.parent)
+    (bad,) = dataset(photos, [by_path(path)]).scan()
+    assert f"image {path!r} lies outside {photos}; set dataset.images" in bad.problem
+    opened = dataset(photos, [by_path("secret.png")], images=str(photos.parent))
+    assert opened.read(next(opened.scan()).locator) == b"secret"
+
+
+def test_an_absolute_path_into_the_folder_and_a_link_in_it_are_followed(photos):
+    (photos / "link.png").symlink_to(photos.parent / "secret.png")
+    opened = dataset(photos, [by_path(str(photos / "photos" / "a.png")), by_path("link.png")])
+    assert [opened.read(record.locator) for record in opened.scan()] == [IMAGE, b"secret"]
+
+
+@pytest.mark.parametrize("path", ["b.png", "photos", "a\0b.png", "x" * 5000, "https://example.org/a.png"])
+def test_an_image_that_is_not_there_is_a_bad_record(photos, path):
+    first, bad = dataset(photos, [by_path("photos/a.png"), by_path(path)]).scan()
+    assert isinstance(first, Record)
+    says = "src_img_b64 is missing, and original_image_path does not help"
+    assert bad.problem == f"{says}: image {path!r}: there is no such file in {photos}"
+
+
+def test_an_image_of_3_gb_is_not_read(photos):
+    with (photos / "huge.png").open("wb") as file:
+        file.truncate(3 * 2**30)  # sparse
+    opened = dataset(photos, [by_path("huge.png")])
+    (record,) = opened.scan()
+    with pytest.raises(ValueError, match=r"image 'huge\.png' has 3072 MiB, at most 512 MiB are read"):
+        opened.read(record.locator)
+
+
+def test_an_image_that_went_away_fails_when_it_is_read(photos):
+    opened = dataset(photos, [by_path("photos/a.png")])
+    (record,) = opened.scan()
+    (photos / "photos" / "a.png").unlink()
+    with pytest.raises(ValueError, match="there is no such file"):
+        opened.read(record.locator)
+
+
 # ---- base64 ----
 
 
@@ -180,10 +265,14 @@ def test_junk_in_place_of_base64_fails_this_sample_alone(tmp_path, text, says):
 @pytest.mark.parametrize(
     ("record", "sample_id", "problem"),
     [
-        (fields(src_img_b64=None), "00000_物理_medium", "src_img_b64 is missing"),
-        (fields(subset=None), "00000_物理_medium", "subset is missing"),
+        (
+            fields(src_img_b64=None, original_image_path=None),
+            "物理_00001",
+            "src_img_b64 is missing, and so is the path of an image in original_image_path",
+        ),
+        (fields(id=["a"]), "['a']", "id is a list, must be text"),
+        (fields(id=True), "True", "id is a bool, must be text"),
         (fields(subset=3), "00000_物理_medium", "subset is a int, must be text"),
-        (fields(subset=None, original_image_path=None), "00001", "subset is missing"),
         (fields(edit_instruction_en=["Add"]), "00000_物理_medium", "edit_instruction_en is a list, must be text"),
         (fields(original_description_en={}), "00000_物理_medium", "original_description_en is a dict, must be text"),
         (
@@ -388,23 +477,30 @@ def test_read_finds_each_record_again(tmp_path, monkeypatch, window, indent, as_
     monkeypatch.setattr(json_scanner, "_WINDOW", window)
     records = [fields(edit_instruction_en=f"第{i}号 🐈", original_image_path=f"{i:05d}.png") for i in range(5)]
     content = {"物理": records[:2], "环境": records[2:]} if as_dict else records
+    for number, record in enumerate(records):
+        record["src_img_b64"] = base64.b64encode(bytes([number])).decode()
     opened = dataset(tmp_path, bom + json.dumps(content, ensure_ascii=False, indent=indent).encode())
     scanned = list(opened.scan())
     assert [record.instruction for record in scanned] == [f"第{i}号 🐈" for i in range(5)]
-    assert [opened.read(record.locator) for record in reversed(scanned)] == scanned[::-1]
+    assert [opened.read(record.locator) for record in reversed(scanned)] == [
+        b"\x04",
+        b"\x03",
+        b"\x02",
+        b"\x01",
+        b"\x00",
+    ]
 
 
-def test_read_gives_image_and_instruction_where_the_category_stood_outside(tmp_path):
+def test_read_needs_no_category_where_that_stood_outside(tmp_path):
     opened = dataset(tmp_path, {"物理": [fields(subset=None)]})
     (scanned,) = opened.scan()
-    again = opened.read(scanned.locator)
-    assert (again.instruction, again.source, again.sample_id) == ("Add a hat", IMAGE, "00000_物理_medium")
+    assert opened.read(scanned.locator) == IMAGE
 
 
 def test_a_locator_survives_json(tmp_path):
     opened = dataset(tmp_path, [fields()])
     (scanned,) = opened.scan()
-    assert opened.read(json.loads(json.dumps(scanned.locator))) == scanned
+    assert opened.read(json.loads(json.dumps(scanned.locator))) == IMAGE
 
 
 def test_reading_a_place_where_no_record_is_any_more_says_so(tmp_path):

@@ -241,11 +241,11 @@ def test_every_bad_record_is_told_at_once(bench):
 
 @pytest.mark.parametrize(("count", "more"), [(20, None), (21, "  … and 1 more"), (270, "  … and 250 more")])
 def test_at_most_20_bad_records_are_shown_and_the_count_of_all(bench, count, more):
-    bench.write([record("物理", f"s{i}", src_img_b64=None) for i in range(count)])
+    bench.write([record("物理", f"s{i}", src_img_b64=5) for i in range(count)])
     lines = bench.refusal().splitlines()
     assert lines[0].startswith(f"{count} bad records in the dataset (1 kinds of problem)")
     assert [line for line in lines if "record " in line and "(id" in line] == [
-        f"  record {i} (id 's{i}'): src_img_b64 is missing" for i in range(20)
+        f"  record {i} (id 's{i}'): src_img_b64 is a int, must be text" for i in range(20)
     ]
     assert lines[21:] == ([more] if more else [])
 
@@ -297,3 +297,69 @@ def test_a_damaged_plan_file_is_named(bench):
     bench.run_dir.plan_file.write_text("{")
     with pytest.raises(UserError, match=r"plan.json is no plan"):
         bench.plan()
+
+
+# ---- ids ----
+
+
+def digest(path, instruction):
+    return hashlib.sha256(f"{path}\n{instruction}".encode()).hexdigest()[:8]
+
+
+def test_of_several_samples_on_one_image_each_has_a_digest_behind_the_stem_whatever_the_order(bench):
+    records = [
+        record("物理", "a", edit_instruction_en="Add a hat"),
+        record("物理", "b"),
+        record("物理", "a", edit_instruction_en="Remove it"),
+    ]
+    bench.write(records)
+    first, second = f"a-{digest('a.png', 'Add a hat')}", f"a-{digest('a.png', 'Remove it')}"
+    assert ids(bench.plan()) == [first, "b", second]
+    bench.write(records[::-1])
+    assert ids(bench.plan()) == [second, "b", first]
+    assert ids(bench.plan("limit=1")) == [second]  # a selection changes no id
+
+
+def test_equal_names_in_two_folders_are_told_apart_by_their_path(bench):
+    paths = ["cats/1.png", "dogs/1.png"]
+    bench.write([record("物理", "", original_image_path=path, edit_instruction_en="Add a hat") for path in paths])
+    assert ids(bench.plan()) == [f"1-{digest(path, 'Add a hat')}" for path in paths]
+
+
+def test_a_true_duplicate_is_told_with_the_rule_that_ids_follow(bench):
+    bench.write([record("物理", "a"), record("环境", "a")])
+    message = bench.refusal()
+    assert "record 1 (id 'a'): has the same id as record 0: an id is the record's own" in message
+    assert "the image's file name without its ending" in message
+    bench.write([record("物理", "a", id="x"), record("物理", "b", id="x")])
+    assert "record 1 (id 'x'): has the same id as record 0" in bench.refusal()
+
+
+def test_an_id_made_longer_can_meet_one_that_was_given(bench):
+    given = f"a-{digest('a.png', 'Change a')}"
+    bench.write([record("物理", "b", id=given), record("物理", "a"), record("物理", "a", edit_instruction_en="More")])
+    assert f"record 1 (id {given!r}): has the same id as record 0" in bench.refusal()
+
+
+# ---- what else a record holds, and images that the scan does not read ----
+
+
+def test_other_fields_are_kept_in_the_plan_but_no_long_ones(bench):
+    bench.path.write_text(
+        json.dumps([record("物理", "a", difficulty="hard", tags=["x", 1.5, None], mask="A" * 5000, odd=float("nan"))])
+    )
+    bench.plan()
+    (sample,) = bench.run_dir.read_plan().samples
+    kept = {"difficulty": "hard", "tags": ["x", 1.5, None], "odd": None, "original_image_path": "a.png"}
+    assert sample.extra == {"edit_instruction": "改变 a"} | kept
+
+
+def test_images_by_path_are_read_for_planned_samples_alone(bench, monkeypatch):
+    for name in "abc":
+        (bench.path.parent / f"{name}.png").write_bytes(name.encode())
+    bench.write([record("物理", name, src_img_b64=None) for name in "abc"])
+    read, original = [], JsonFile.read
+    monkeypatch.setattr(JsonFile, "read", lambda self, locator: read.append(locator[0]) or original(self, locator))
+    plan = bench.plan("limit=2")
+    assert read == [0, 1]
+    assert [s.source_sha256 for s in plan.samples] == [hashlib.sha256(name).hexdigest() for name in (b"a", b"b")]

@@ -529,8 +529,8 @@ def test_comparing_with_the_original_shows_the_source_first(run: Run) -> None:
     config = run.load()
     for index, (request, sample) in enumerate(zip(judge.batches[0], run.plan.samples, strict=True)):
         source, edited = request.images
-        record = open_dataset(config.dataset).read(sample.locator)
-        assert source.tobytes() == decode_rgb(record.source).tobytes() == make_picture(index).tobytes()
+        original = decode_rgb(open_dataset(config.dataset).read(sample.locator))
+        assert source.tobytes() == original.tobytes() == make_picture(index).tobytes()
         assert edited.tobytes() == edited_picture(index).tobytes()
         assert request.user == render(config.rubrics[sample.category].user_template_with_source, sample)
 

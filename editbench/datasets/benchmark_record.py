@@ -1,0 +1,145 @@
+"""A record of the benchmark format: a JSON object with an image in base64 or the path of one."""
+
+import base64
+import binascii
+import json
+import re
+from typing import Any, Literal
+
+from editbench.datasets.base import NO_CATEGORY, BadRecord, Record
+from editbench.datasets.extra import extra_fields
+from editbench.datasets.ids import image_ids
+from editbench.datasets.image_files import ImageFiles
+
+_DATA_URI = re.compile(r"data:[^,]{0,200};base64,")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class RecordReader:
+    """Makes records of JSON objects.
+
+    Args:
+        language: `en` or `zh`: which instruction and description are used.
+        images: Where images named by path lie.
+    """
+
+    def __init__(self, language: Literal["en", "zh"], images: ImageFiles) -> None:
+        self._images = images
+        suffix = "_en" if language == "en" else ""
+        self._instruction, self._description = f"edit_instruction{suffix}", f"original_description{suffix}"
+
+    def parse(self, data: bytes, locator: list[int | str], outer_category: str | None = None) -> Record | BadRecord:
+        """Read one JSON object; `locator` begins with its index."""
+        index = int(locator[0])
+        fields = _parse_object(data, index)
+        if isinstance(fields, BadRecord):
+            return fields
+        category = outer_category if fields.get("subset") is None else fields["subset"]
+        category = NO_CATEGORY if category is None else category
+        sample_id, repeat_id = self._ids(fields, category, index)
+        texts: dict[str, Any] = {
+            self._instruction: fields.get(self._instruction),
+            self._description: "" if fields.get(self._description) is None else fields[self._description],
+            "subset": category,
+            "id" if _has(fields, "id") else "original_image_path": sample_id,
+        }
+        problems = [self._image_problem(fields)]
+        problems += [f"{name} {found}" if (found := not_text(value)) else "" for name, value in texts.items()]
+        if any(problems):
+            return BadRecord(index, _writable(sample_id), "; ".join(filter(None, problems)))
+        source, source_error = decode_base64(fields["src_img_b64"]) if _has(fields, "src_img_b64") else (None, None)
+        return Record(
+            sample_id=sample_id,
+            category=texts["subset"],
+            instruction=texts[self._instruction],
+            description=texts[self._description],
+            source=source,
+            source_error=source_error,
+            locator=locator,
+            repeat_id=repeat_id,
+            extra=extra_fields(fields, {"src_img_b64", *texts} - {"original_image_path"}),
+        )
+
+    def read_image(self, data: bytes, locator: list[int | str]) -> bytes:
+        """Read the encoded image of one JSON object.
+
+        Raises:
+            ValueError: it cannot be had, or the object is no longer a record.
+        """
+        record = self.parse(data, locator)
+        if isinstance(record, BadRecord):
+            raise ValueError(f"record {record.index} is no longer what was planned: {record.problem}")
+        if record.source_error:
+            raise ValueError(record.source_error)
+        return self._images.read(json.loads(data)["original_image_path"]) if record.source is None else record.source
+
+    def _ids(self, fields: dict[str, Any], category: Any, index: int) -> tuple[Any, str | None]:
+        """The record's own id as it stands there, or one made of its image's path, and the one in its place."""
+        if _has(fields, "id"):
+            return str(fields["id"]) if type(fields["id"]) is int else fields["id"], None
+        path = fields.get("original_image_path")
+        if isinstance(path, str):
+            stem, repeat_id = image_ids(path, str(fields.get(self._instruction)))
+            if stem:
+                return stem, repeat_id
+        return f"{category}_{index:05d}" if isinstance(category, str) else f"{index:05d}", None
+
+    def _image_problem(self, fields: dict[str, Any]) -> str:
+        if _has(fields, "src_img_b64"):
+            found = not_text(fields["src_img_b64"])
+            return f"src_img_b64 {found}" if found else ""
+        path = fields.get("original_image_path")
+        if not isinstance(path, str) or not path.strip():
+            return "src_img_b64 is missing, and so is the path of an image in original_image_path"
+        try:
+            self._images.find(path)
+        except ValueError as error:
+            return f"src_img_b64 is missing, and original_image_path does not help: {error}"
+        return ""
+
+
+def not_text(value: Any) -> str:
+    """What keeps a value from being text; empty if nothing does."""
+    if value is None:
+        return "is missing"
+    if not isinstance(value, str):
+        return f"is a {type(value).__name__}, must be text"
+    if not value.isascii() and _SURROGATE.search(value):
+        return "holds half a surrogate pair, which no file can hold"
+    return ""
+
+
+def decode_base64(text: str) -> tuple[bytes, str | None]:
+    """Decode plain base64 or a data URI; line breaks are allowed, junk is not.
+
+    Returns:
+        The bytes, and why there are none.
+    """
+    prefix = _DATA_URI.match(text)
+    payload = "".join(text[prefix.end() if prefix else 0 :].split())
+    if not payload:
+        return b"", "src_img_b64 is empty"
+    try:
+        return base64.b64decode(payload, validate=True), None
+    except (binascii.Error, ValueError) as error:
+        return b"", f"src_img_b64 is no base64: {error}"
+
+
+def _parse_object(data: bytes, index: int) -> dict[str, Any] | BadRecord:
+    try:
+        fields = json.loads(data)
+    except UnicodeDecodeError:
+        return BadRecord(index, "?", "is not UTF-8")
+    except (ValueError, RecursionError) as error:
+        return BadRecord(index, "?", f"is no JSON: {error}")
+    if not isinstance(fields, dict):
+        return BadRecord(index, "?", f"is a {type(fields).__name__}, must be an object")
+    return fields
+
+
+def _has(fields: dict[str, Any], name: str) -> bool:
+    return fields.get(name) is not None
+
+
+def _writable(sample_id: Any) -> str:
+    return str(sample_id).encode(errors="replace").decode()
