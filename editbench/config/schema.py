@@ -133,6 +133,9 @@ class RubricConfig:
     """With {original_description} and {edit_instruction}; the judge sees the edited image."""
     user_template_with_source: Template
     """The same for `judge.compare_with_original=true`; the judge sees the source, then the edited image."""
+    criteria: str = ""
+    """A part of the system prompt, which names its place as `${.criteria}`: what is particular to this category, where
+    several share the rest."""
     answer: str = ""
     """The form of the answer in mode `generate`; empty: the system prompt says it itself."""
     answer_label: str = ""

@@ -67,8 +67,13 @@ def system_prompt(category, mode):
     return load_config([f"judge.mode={mode}"]).rubrics[category].system_prompt
 
 
-def test_there_is_one_file_per_category_and_one_with_what_they_share():
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*NAMES, "answer"}
+SETS = {"gedit": 11, "general": 1, "imgedit": 10, "kris": 20, "rise": 4}
+"""Rubrics of benchmarks, and how many categories each has."""
+
+
+def test_there_is_one_file_per_category_one_per_benchmark_and_some_with_what_they_share():
+    shared = {"answer", "edit", "reasoned_edit", "seed"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*NAMES, *SETS, *shared}
     assert set(load("answer")) == {"answer", "answer_label"}
 
 
@@ -136,3 +141,34 @@ def test_a_judge_that_repeats_its_prompt_gives_no_score(category):
     assert parse_score(rubric["user_template_with_source"]) is None
     answer = system_prompt(category, "generate").rstrip().replace("<number>", "7.250")
     assert parse_score(answer) == 7.25
+
+
+# ---- rubrics of benchmarks ----
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("mode", MODES)
+def test_each_category_of_a_benchmark_has_its_own_criteria_in_the_shared_frame(name, mode):
+    rubrics = load_config([f"rubric={name}", f"judge.mode={mode}"]).rubrics
+    assert len(rubrics) == len({r.criteria for r in rubrics.values()}) == len({r.title for r in rubrics.values()})
+    assert len(rubrics) == SETS[name]
+    names = [n for category, rubric in rubrics.items() for n in {category, *rubric.names}]
+    assert len(names) == len(set(names))
+    for rubric in rubrics.values():
+        assert 15 <= len(rubric.criteria.split()) <= 80
+        assert f"\n\n{rubric.criteria}\n\nThree questions" in rubric.system_prompt
+        assert not set("{}$") & set(rubric.system_prompt)
+        for part in ("The score is the lowest of the three", "never an order to you", "scores 0.000"):
+            assert part in " ".join(rubric.system_prompt.split())
+        assert rubric.system_prompt.endswith(f"\nScore: <{'number' if mode == 'generate' else 'digit'}>\n")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_judge_that_repeats_a_benchmark_s_prompt_gives_no_score(name):
+    for rubric in load_config([f"rubric={name}"]).rubrics.values():
+        for text in (rubric.system_prompt, rubric.user_template, rubric.user_template_with_source):
+            assert parse_score(text, rubric.title) is None
+        answer = rubric.system_prompt.rstrip().replace("<number>", "7.250")
+        assert parse_score(answer, rubric.title) == 7.25
+        for template in (rubric.user_template, rubric.user_template_with_source):
+            assert sorted(re.findall(r"\{(\w+)\}", template)) == ["edit_instruction", "original_description"]

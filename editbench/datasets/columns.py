@@ -1,0 +1,147 @@
+"""Which field of a table's row is what: settings that make a record of a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from editbench.datasets.base import NO_CATEGORY, BadRecord, Record
+from editbench.datasets.benchmark_record import not_text
+from editbench.datasets.extra import extra_fields
+from editbench.datasets.ids import image_ids
+from editbench.datasets.tables import FOLDER, KEY
+from editbench.errors import UserError
+
+Names = dict[str, str | list[str] | None]
+"""Names of fields by what they hold: image, instruction, category, id, description, language. An id can be made of
+several, with slashes between."""
+
+DEFAULTS: Names = {
+    "image": None,
+    "instruction": "instruction",
+    "category": "category",
+    "id": "id",
+    "description": "description",
+    "language": None,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        index: Its position in the dataset.
+        values: Its fields.
+        image: Path of its image as the dataset writes it; empty if it has none.
+        locator: Where its image is.
+        problem: What is wrong with its image; empty if nothing is known to be.
+    """
+
+    index: int
+    values: Mapping[str, Any]
+    image: str
+    locator: list[int | str]
+    problem: str = ""
+
+
+class Columns:
+    """Makes records of rows.
+
+    Args:
+        names: What is called otherwise than in `DEFAULTS`.
+        category: Category of rows that have none.
+        language: Only rows in this language; None: all.
+
+    Raises:
+        UserError: a name that cannot be.
+    """
+
+    def __init__(self, names: Names | None, category: str | None, language: str | None) -> None:
+        unknown = set(names or {}) - set(DEFAULTS)
+        if unknown:
+            raise UserError(f"dataset.fields: {sorted(unknown)[0]!r} is none of {', '.join(DEFAULTS)}")
+        self._names = DEFAULTS | (names or {})
+        lists = [what for what, name in self._names.items() if isinstance(name, list) and what != "id"]
+        if lists:
+            raise UserError(f"dataset.fields.{lists[0]}: must be one name; several make up an id alone")
+        self._category = category or NO_CATEGORY
+        self._language = language
+        if language is not None and self._names["language"] is None:
+            raise UserError(f"dataset.language={language}: give dataset.fields.language, which field tells it")
+        self._languages: set[str] = set()
+
+    @property
+    def image(self) -> str | None:
+        """Name of the field with the image; None if none is named."""
+        name = self._names["image"]
+        return name if isinstance(name, str) else None
+
+    def wants(self, values: Mapping[str, Any]) -> bool:
+        """Whether a row is in the language that is asked for."""
+        if self._language is None:
+            return True
+        found = str(self._get(values, "language"))
+        self._languages.add(found)
+        return found == self._language
+
+    def check_language(self, records: int) -> None:
+        """Check that a scan that is over found records in the language asked for.
+
+        Raises:
+            UserError: it found rows in other languages alone.
+        """
+        if not records and self._languages:
+            found = ", ".join(sorted(self._languages)[:10])
+            raise UserError(f"dataset.language={self._language}: no record is in that language; found {found}")
+
+    def record(self, row: Row) -> Record | BadRecord:
+        """Make a record of a row."""
+        category = self._get(row.values, "category")
+        category = self._category if category is None or category == "" else category
+        instruction, description = self._get(row.values, "instruction"), self._get(row.values, "description")
+        sample_id, repeat_id = self._ids(row, category, instruction)
+        problems = [row.problem] + [
+            self._wrong(what, value, row.values)
+            for what, value in {
+                "instruction": instruction,
+                "category": category,
+                "description": "" if description is None else description,
+                "id": sample_id,
+            }.items()
+        ]
+        if any(problems):
+            shown = str(sample_id).encode(errors="replace").decode()
+            return BadRecord(row.index, shown, "; ".join(filter(None, problems)))
+        used = {name for names in self._names.values() for name in ([names] if isinstance(names, str) else names or [])}
+        used |= {FOLDER, KEY}
+        extra = extra_fields(row.values, used)
+        return Record(
+            sample_id=sample_id,
+            category=category,
+            instruction=instruction,
+            description=description or "",
+            source=None,
+            source_error=None,
+            locator=row.locator,
+            repeat_id=repeat_id,
+            extra=extra,
+        )
+
+    def _get(self, values: Mapping[str, Any], what: str) -> Any:
+        name = self._names[what]
+        return values.get(name) if isinstance(name, str) else None
+
+    def _ids(self, row: Row, category: Any, instruction: Any) -> tuple[Any, str | None]:
+        names = self._names["id"]
+        parts = [row.values.get(name) for name in ([names] if isinstance(names, str) else names or [])]
+        if parts and all(part is not None and part != "" for part in parts):
+            return "/".join(map(str, parts)) if all(type(part) in (str, int) for part in parts) else parts, None
+        stem, repeat_id = image_ids(row.image, str(instruction))
+        return (stem, repeat_id) if stem else (f"{category}_{row.index:05d}", None)
+
+    def _wrong(self, what: str, value: Any, values: Mapping[str, Any]) -> str:
+        problem = not_text(value)
+        if not problem:
+            return ""
+        hint = f" (there are {', '.join(map(str, list(values)[:12]))}; name it with dataset.fields.{what}=…)"
+        return f"{self._names[what] or what} {problem}{hint if value is None else ''}"

@@ -1,0 +1,145 @@
+"""A folder of images with a table that says what to do with them: that of a Hugging Face imagefolder, or any other."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from editbench.datasets.base import BadRecord, Record
+from editbench.datasets.columns import Columns, Names, Row
+from editbench.datasets.image_files import ImageFiles
+from editbench.datasets.tables import ENDINGS, FOLDER, read_rows
+from editbench.errors import UserError
+
+_IMAGE_NAMES = ("file_name", "image")
+
+
+class Folder:
+    """Reads images that a table names.
+
+    Args:
+        path: The folder, or the table in it.
+        table: Pattern of tables in the folder, such as `*/annotation.json`; None: `metadata.jsonl` or `metadata.csv`
+            there or in folders of it, else the only table in it.
+        images: Folder that paths of images are relative to; None: that of their table.
+        fields: Names of the table's fields, as in `columns.py`; None for the image: `file_name`, else `image`. Rows
+            also have `_folder`, the table's folder, and `_key` where a JSON table is a dict of rows.
+        category: Category of rows that have none; None: `general`.
+        language: Only rows in this language.
+        on_bad_record: `stop` or `skip`.
+
+    Raises:
+        UserError: no such folder or table, or settings that cannot be.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        table: str | None = None,
+        images: str | None = None,
+        fields: Names | None = None,
+        category: str | None = None,
+        language: str | None = None,
+        on_bad_record: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        self.on_bad_record = on_bad_record
+        given = Path(path).expanduser()
+        if not given.exists():
+            raise UserError(f"dataset.path={path}: there is no such folder or table")
+        self._root = given.parent if given.is_file() else given
+        self._tables = [given] if given.is_file() else _find_tables(given, table)
+        self._columns = Columns(fields, category, language)
+        self._together = images is not None
+        self._images = ImageFiles(Path(images) if images else self._root)
+
+    def stamp(self) -> dict[str, Any]:
+        """Size and time of the last change of every table; digest of the same of all images."""
+        tables = {str(file.relative_to(self._root)): _state(file) for file in self._tables}
+        images = {row.image: self._images.state(row.image) for row in self._rows() if isinstance(row, Row)}
+        return {"tables": tables, "images": hashlib.sha256(json.dumps(images).encode()).hexdigest()}
+
+    def scan(self) -> Iterator[Record | BadRecord]:
+        """Yield a record for every row.
+
+        Raises:
+            UserError: a table cannot be read.
+        """
+        records = 0
+        for row in self._rows():
+            if isinstance(row, BadRecord):
+                yield row
+            elif self._columns.wants(row.values):
+                records += 1
+                yield self._columns.record(row)
+        self._columns.check_language(records)
+
+    def read(self, locator: list[int | str]) -> bytes:
+        """Read the image at [path]."""
+        return self._images.read(str(locator[0]))
+
+    def _rows(self) -> Iterator[Row | BadRecord]:
+        index = 0
+        for table in self._tables:
+            folder = table.parent.relative_to(self._root)
+            for values in read_rows(table):
+                if isinstance(values, str):
+                    yield BadRecord(index, "?", values)
+                else:
+                    yield self._row(index, {FOLDER: folder.as_posix(), **values})
+                index += 1
+
+    def _row(self, index: int, values: dict[str, Any]) -> Row:
+        path, problem = self._image_path(values)
+        if problem:
+            return Row(index, values, path, [], problem)
+        placed = path if self._together or values[FOLDER] == "." else f"{values[FOLDER]}/{path}"
+        try:
+            self._images.find(placed)
+        except ValueError as error:
+            problem = str(error)
+        return Row(index, values, placed, [placed], problem)
+
+    def _image_path(self, values: Mapping[str, Any]) -> tuple[str, str]:
+        """The path of a row's image as its table has it, and what is wrong with it."""
+        names = [self._columns.image] if self._columns.image else _IMAGE_NAMES
+        name = next((name for name in names if values.get(name) is not None), None)
+        found = values.get(name) if name else None
+        if isinstance(found, list) and len(found) == 1:
+            found = found[0]
+        if isinstance(found, list) and all(isinstance(path, str) for path in found) and found:
+            return found[0], f"has {len(found)} source images; samples with several cannot be edited yet"
+        if not isinstance(found, str) or not found.strip():
+            what = "is missing" if found is None else f"is {json.dumps(found, default=str)[:40]}, must be a path"
+            return "", f"{' or '.join(names)} {what} (name the image's field with dataset.fields.image=…)"
+        return found, ""
+
+
+def _find_tables(folder: Path, pattern: str | None) -> list[Path]:
+    if pattern is not None:
+        tables = _matching(folder, pattern)
+        if not tables:
+            raise UserError(f"dataset.table={pattern}: there is no such file in {folder}")
+        return tables
+    for pattern in ("metadata.jsonl", "metadata.csv", "*/metadata.jsonl", "*/metadata.csv"):
+        if tables := _matching(folder, pattern):
+            return tables
+    tables = [file for ending in ENDINGS for file in _matching(folder, f"*{ending}")]
+    if len(tables) != 1:
+        names = ", ".join(table.name for table in tables[:5]) or f"none (*{', *'.join(ENDINGS)})"
+        raise UserError(
+            f"dataset.path={folder}: must hold metadata.jsonl or one table, found {names}; name it with dataset.table=…"
+        )
+    return tables
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(file for file in folder.glob(pattern) if file.is_file())
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(f"dataset.table={pattern}: {error}; give a pattern relative to dataset.path") from error
+
+
+def _state(file: Path) -> list[int]:
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns]

@@ -1,0 +1,220 @@
+"""The public benchmarks, by one override each: small files of their schemas, and real annotations if present."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from editbench.components.load import open_dataset
+from editbench.config.load import load
+from editbench.datasets.base import BadRecord
+from editbench.datasets.tables import read_rows
+from editbench.plan import ensure_plan
+from editbench.run.folder import RunDir
+
+PHOTO = Path(__file__).resolve().parents[2] / "data" / "demo" / "photos" / "coffee.jpg"
+REAL = os.environ.get("EDITBENCH_BENCHMARKS")
+needs_real = pytest.mark.skipif(
+    not REAL, reason="EDITBENCH_BENCHMARKS names no folder with the benchmarks' own annotations, which are not shipped"
+)
+
+
+def put(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PHOTO, path)
+
+
+def put_table(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def plan(tmp_path, *overrides):
+    config = load([*overrides, "editor=fake", "judge=fake", f"run_dir={tmp_path / 'run'}"])
+    return ensure_plan(config, RunDir(tmp_path / "run"))
+
+
+def found(plan):
+    return [(sample.sample_id, sample.category, sample.description) for sample in plan.samples]
+
+
+# ---- small files of the same schemas ----
+
+
+def gedit_rows():
+    picture = {"bytes": PHOTO.read_bytes(), "path": None}
+    rows = [
+        {
+            "task_type": task,
+            "key": f"{number:032x}",
+            "instruction": f"{language} {task}",
+            "instruction_language": language,
+        }
+        for number, task in enumerate(["subject-add", "color_alter", "text_change"])
+        for language in ("en", "cn")
+    ]
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pictures = pa.array([picture] * len(rows), image)
+    columns = {name: pa.array([row[name] for row in rows]) for name in rows[0]}
+    return pa.table(
+        columns | {"input_image": pictures, "input_image_raw": pictures, "Intersection_exist": pa.array([True] * 6)}
+    )
+
+
+@pytest.mark.parametrize("ending", ["arrow", "parquet"])
+@pytest.mark.parametrize("language", ["en", "cn"])
+def test_gedit(tmp_path, ending, language):
+    folder = tmp_path / "gedit" / "train"
+    folder.mkdir(parents=True)
+    if ending == "arrow":
+        with pa.ipc.new_stream(str(folder / "data-00000-of-00001.arrow"), gedit_rows().schema) as writer:
+            writer.write_table(gedit_rows(), max_chunksize=4)
+    else:
+        pq.write_table(gedit_rows(), folder / "0000.parquet", row_group_size=4)
+    made = plan(tmp_path, "dataset=gedit", f"dataset.path={tmp_path / 'gedit'}", f"dataset.language={language}")
+    assert found(made) == [
+        (f"subject-add/{language}/{0:032x}", "subject_add", ""),
+        (f"color_alter/{language}/{1:032x}", "color_alter", ""),
+        (f"text_change/{language}/{2:032x}", "text_change", ""),
+    ]
+    assert [sample.instruction.split()[0] for sample in made.samples] == [language] * 3
+    assert made.samples[0].extra == {"Intersection_exist": True}
+
+
+def test_imgedit(tmp_path):
+    for name in ("animal/1.jpg", "style/2.jpg"):
+        put(tmp_path / "singleturn" / name)
+    rows = {
+        "1082": {"id": "animal/1.jpg", "prompt": "Change the shell", "edit_type": "adjust"},
+        "7": {"id": "animal/1.jpg", "prompt": "Cut it out", "edit_type": "extract"},
+        "673": {"id": "style/2.jpg", "prompt": "As a woodcut", "edit_type": "style"},
+    }
+    put_table(tmp_path / "basic_edit.json", rows)
+    settings = [f"dataset.path={tmp_path / 'basic_edit.json'}", f"dataset.images={tmp_path / 'singleturn'}"]
+    made = plan(tmp_path, "dataset=imgedit", *settings)
+    assert found(made) == [("1082", "adjust", ""), ("7", "extract", ""), ("673", "style", "")]
+
+
+def test_imgedit_s_hard_set_in_both_of_its_forms(tmp_path):
+    put(tmp_path / "hard" / "000029784.jpg")
+    row = {"id": "000029784.jpg", "prompt": "Remove the slice"}
+    put_table(tmp_path / "UGE_edit.json", {"1": row})
+    settings = [f"dataset.path={tmp_path / 'UGE_edit.json'}", f"dataset.images={tmp_path / 'hard'}"]
+    assert found(plan(tmp_path, "dataset=imgedit_uge", *settings)) == [("1", "uge", "")]
+    (tmp_path / "hard" / "annotation.jsonl").write_text(json.dumps(row) + "\n")
+    made = plan(tmp_path, "dataset=imgedit_uge", f"dataset.path={tmp_path / 'hard'}")
+    assert found(made) == [("000029784", "uge", "")]
+
+
+def test_rise(tmp_path):
+    rows = [
+        {
+            "index": f"{kind}_1",
+            "category": kind,
+            "instruction": "Draw it a year later",
+            "image": f"{kind}_images/1.png",
+            "reference": f"A result of {kind}",
+        }
+        for kind in ("temporal_reasoning", "logical_reasoning")
+    ]
+    rows[1] |= {"reference": None, "reference_img": "logical_reasoning_images/1_ref.png"}
+    for row in rows:
+        put(tmp_path / "data" / row["image"])
+    put_table(tmp_path / "data" / "data_total.json", rows)
+    made = plan(tmp_path, "dataset=rise", f"dataset.path={tmp_path / 'data'}")
+    assert found(made) == [
+        ("temporal_reasoning_1", "temporal_reasoning", "A result of temporal_reasoning"),
+        ("logical_reasoning_1", "logical_reasoning", ""),
+    ]
+    assert made.samples[1].extra == {"reference_img": "logical_reasoning_images/1_ref.png"}
+
+
+def test_kris_as_far_as_a_sample_has_one_source_image(tmp_path):
+    row = {"ori_img": "1.png", "gt_img": "", "ins_en": "Add sodium", "explain_en": "It boils"}
+    put_table(tmp_path / "KRIS" / "chemistry" / "annotation.json", {"1": row, "2": row | {"ori_img": "2.jpg"}})
+    several = row | {"ori_img": ["1-1.jpg", "1-2.jpg"]}
+    put_table(tmp_path / "KRIS" / "rule-based_reasoning" / "annotation.json", {"1": several, "2": row})
+    for name in ("chemistry/1.png", "chemistry/2.jpg", "rule-based_reasoning/1.png"):
+        put(tmp_path / "KRIS" / name)
+    settings = ["dataset=kris", f"dataset.path={tmp_path / 'KRIS'}", "dataset.on_bad_record=skip"]
+    made = plan(tmp_path, *settings)
+    assert found(made) == [
+        ("chemistry/1", "chemistry", "It boils"),
+        ("chemistry/2", "chemistry", "It boils"),
+        ("rule-based_reasoning/2", "rule_based_reasoning", "It boils"),
+    ]
+    assert made.skipped == [
+        {
+            "index": 2,
+            "sample_id": "rule-based_reasoning/1",
+            "problem": "has 2 source images; samples with several cannot be edited yet",
+        }
+    ]
+
+
+# ---- the real annotations, with a photo in the place of every image ----
+
+
+def read_real(tmp_path, table, dataset, overrides):
+    """Copy a table, put a photo in the place of every image it names, and read it."""
+    source = Path(REAL or "") / table
+    if not source.exists():
+        pytest.skip(f"{source} is not there")
+    settings = [f"dataset={dataset}", *overrides, "editor=fake", "judge=fake"]
+    fields = load([*settings, "dataset.path=x"]).dataset.kwargs["fields"]
+    folder = tmp_path / "tables"
+    for file in [source] if source.is_file() else source.glob("*/annotation.json"):
+        place = folder / (file.name if source.is_file() else file.relative_to(source))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+        for row in read_rows(file):
+            image = row.get(fields["image"] or "image")
+            for name in image if isinstance(image, list) else [image]:
+                if not (place.parent / name).exists():
+                    put(place.parent / name)
+    path = folder if source.is_dir() else folder / source.name
+    config = load([*settings, f"dataset.path={path}"])
+    opened = open_dataset(config.dataset)
+    records = list(opened.scan())
+    good = [record for record in records if not isinstance(record, BadRecord)]
+    assert all(opened.read(record.locator) == PHOTO.read_bytes() for record in good[:20])
+    known = {name: rubric for rubric, settings in config.rubrics.items() for name in [rubric, *settings.names]}
+    problems = Counter(record.problem for record in records if isinstance(record, BadRecord))
+    return good, problems, Counter(known[record.category] for record in good)
+
+
+KRIS_IN_ONE = ["dataset.fields.category=type", "dataset.fields.id=[type,id]"]
+
+
+@needs_real
+@pytest.mark.parametrize(
+    ("dataset", "table", "overrides", "good", "bad"),
+    [
+        ("imgedit", "imgedit/basic_edit.json", [], 737, 0),
+        ("imgedit_uge", "imgedit/UGE_edit.json", [], 47, 0),
+        ("imgedit_uge", "imgedit/hard/annotation.jsonl", [], 50, 0),
+        ("rise", "risebench/data_total.json", [], 64, 0),
+        ("kris", "krisbench/KRIS_Bench", [], 250, 149),
+        ("kris", "krisbench/final_data.json", KRIS_IN_ONE, 1118, 149),
+        (
+            "folder",
+            "i2ebench/ColorAlteration.json",
+            ["dataset.fields.instruction=ori_exp", "dataset.fields.id=_key", "dataset.fields.category=null"],
+            138,
+            0,
+        ),
+        ("imgedit", "imgedit/multiturn/content_memory/annotation.json", [], 0, 10),
+    ],
+)
+def test_every_record_of_the_real_annotations_is_read(tmp_path, dataset, table, overrides, good, bad):
+    records, problems, categories = read_real(tmp_path, table, dataset, overrides)
+    print(f"{dataset} {table}: {len(records)} read, {categories}, {problems}")
+    assert (len(records), problems.total()) == (good, bad)
+    ids = Counter(record.sample_id for record in records)
+    assert all(count == 1 or record.repeat_id for record in records for count in [ids[record.sample_id]])
+    assert all("source images" in problem or "prompt is missing" in problem for problem in problems)
