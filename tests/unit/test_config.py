@@ -21,9 +21,14 @@ def choices(group):
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
-NOT_BY_ITSELF = {"judge_loop", "answer"}  # what all judges have, what all rubrics have
-RUBRICS = [choice for choice in choices("rubric") if choice not in NOT_BY_ITSELF]
-NEEDED = {"diffusers": ["editor.name=x", "editor.pipeline=QwenImageEditPipeline", "editor.checkpoint=a/b"]}
+NOT_BY_ITSELF = {"judge_loop", "answer", "edit", "reasoned_edit"}  # what all judges have, what rubrics share
+SETS = ["gedit", "general", "imgedit", "kris", "rise", "seed"]
+RUBRICS = [choice for choice in choices("rubric") if choice not in {*NOT_BY_ITSELF, *SETS}]
+PATH = ["dataset.path=x"]
+NEEDED = {
+    **dict.fromkeys([choice for choice in choices("dataset") if choice != "json_file"], PATH),
+    "diffusers": ["editor.name=x", "editor.pipeline=QwenImageEditPipeline", "editor.checkpoint=a/b"],
+}
 
 
 def sentence(*overrides, config_dir=None):
@@ -50,6 +55,27 @@ def test_every_shipped_dataset_editor_and_judge_composes_and_fits_its_class(grou
     settings = getattr(config, group)
     assert settings.target.startswith(f"editbench.{group}s.")
     assert group == "dataset" or choice in NEEDED or settings.name == choice
+
+
+@pytest.mark.parametrize(
+    ("choice", "rubrics"),
+    [
+        ("json_file", "seed"),
+        ("jsonl", "seed"),
+        ("folder", "general"),
+        ("parquet", "general"),
+        ("gedit", "gedit"),
+        ("imgedit", "imgedit"),
+        ("imgedit_uge", "imgedit"),
+        ("rise", "rise"),
+        ("kris", "kris"),
+    ],
+)
+def test_a_dataset_brings_its_rubrics_unless_others_are_chosen(choice, rubrics):
+    chosen = [f"dataset={choice}", *PATH]
+    assert load(chosen).rubrics == load([*PATH, f"rubric={rubrics}"]).rubrics
+    assert list(load([*chosen, "rubric=general"]).rubrics) == ["general"]
+    assert list(load([*chosen, "+rubric@rubrics.mine=causal"]).rubrics)[-1] == "mine"
 
 
 @pytest.mark.parametrize("choice", choices("experiment"))
@@ -211,8 +237,8 @@ MISTAKES = [
     (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "editor.checkpoint=Qwen/Qwen-Image-Edit"),
     (["judge=/data/my_judge"], "judge=/data/my_judge", "judge.checkpoint=/data/my_judge"),
     (["experiment=nope"], "experiment=nope", "choose one of full_270"),
-    (["rubric@rubrics.physical=nope"], "rubric=nope", "choose one of answer, causal, environmental"),
-    (["+rubric@rubrics.mine=nope"], "rubric=nope", "choose one of answer, causal, environmental"),
+    (["rubric@rubrics.physical=nope"], "rubric=nope", "choose one of answer, causal, edit, environmental"),
+    (["+rubric@rubrics.mine=nope"], "rubric=nope", "choose one of answer, causal, edit, environmental"),
     # missing values
     (["editor=diffusers"], "editor.name", "give it as editor.name=…"),
     (["editor=diffusers", "editor.name=x"], "editor.pipeline", "give it as editor.pipeline=…"),

@@ -23,8 +23,15 @@ def test_links_and_commands_lead_somewhere(document: Path) -> None:
 
 
 def test_settings_that_the_documents_name_are_there() -> None:
-    config = load(["editor=qwen_image_edit", "judge=qwen3_vl", "run_name=x", "dataset.path=x"])
-    known = {f"{group}.{key}" for group, node in config.resolved.items() if isinstance(node, dict) for key in node}
+    settings = ["editor=qwen_image_edit", "judge=qwen3_vl", "run_name=x", "dataset.path=x"]
+    resolved = [load([*settings, f"dataset={choice}"]).resolved for choice in ("json_file", "folder", "parquet")]
+    known = {
+        f"{group}.{key}"
+        for configuration in resolved
+        for group, node in configuration.items()
+        if isinstance(node, dict)
+        for key in node
+    }
     accepted = {"editor.lora", "editor.allow_pickle", "editor.quantization", "editor.call", "editor.checkpoint"}
     named = {
         key
