@@ -11,6 +11,7 @@ import functools
 import math
 
 from editbench import cli
+from editbench.components.load import component_class
 from editbench.config.schema import Config
 from editbench.datasets.sources import Sources
 from editbench.distributed import devices
@@ -78,8 +79,9 @@ def open_sink(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> EditSink:
 
 
 def _devices(config: Config, job: Job, tasks: int) -> list[str]:
-    """This rank's device; none if it has nothing to edit."""
-    names = devices.usable_devices(config.device_ids)
+    """This rank's device; none if it has nothing to edit. The CPU for an editor whose class says `uses_gpu = False`."""
+    uses_gpu = getattr(component_class(config.editor, "editor"), "uses_gpu", True)
+    names = devices.usable_devices(config.device_ids) if uses_gpu else []
     device = devices.edit_device(job.ranks.local_rank, job.ranks.local_world_size, names)
     return [device] if job.ranks.rank < tasks else []
 

@@ -6,6 +6,8 @@ into the constructor: the class is imported to check the configuration before an
 fit its argument's annotation is refused then, and a static method `check_settings(kwargs)`, if there is one, can raise
 a UserError about more. An argument named `checkpoint` (with `revision`) is resolved to a local folder first and counts
 by its content; so is `lora`, a dict with `path`, `weight_name` and, if wanted, `revision`.
+
+A class that says `uses_gpu = False` is given `cpu`, and there may be more processes than GPUs.
 """
 
 from collections.abc import Callable
@@ -33,6 +35,7 @@ class Editor(Protocol):
 
         Raises:
             InvalidOutputError: the output holds NaN or has another size than asked for.
+            ServerError: the editor is a server, and will answer no other sample either; ends the run.
             Exception: anything else; the sample is recorded as failed and the run goes on.
         """
         ...

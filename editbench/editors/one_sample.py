@@ -11,6 +11,7 @@ from editbench.datasets.sources import ReadSource
 from editbench.distributed import devices
 from editbench.editors.base import Editor
 from editbench.errors import InvalidOutputError
+from editbench.http_json import ServerError
 from editbench.run.identity import sample_input
 from editbench.run.records import Edit, EditTask
 from editbench.text import hide, printable
@@ -38,6 +39,7 @@ def edit_one(
         The record, and the edited image if there is a valid one.
 
     Raises:
+        ServerError: the editor is a server that answers no request.
         Exception: a CUDA error after which this process can do nothing more on its device.
     """
     sample = task.sample
@@ -52,7 +54,7 @@ def edit_one(
         edit.width, edit.height = result.size
         image = result.copy()  # it is encoded while the editor is at work again, maybe in the same memory
     except Exception as error:
-        if devices.is_lost(error):
+        if isinstance(error, ServerError) or devices.is_lost(error):
             raise
         edit.state = "invalid_output" if isinstance(error, InvalidOutputError) else "edit_failed"
         edit.error_type, edit.error = type(error).__name__, hide(str(error))

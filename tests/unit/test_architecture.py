@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "editbench"
 ORDER = (
-    *("errors", "text", "run.records", "config", "logs", "images", "components", "distributed", "run"),
+    *("errors", "text", "run.records", "config", "logs", "images", "http_json", "components", "distributed", "run"),
     *("datasets", "editors", "judges", "analysis", "results", "ratings", "views"),
     *("cli", "todo", "plan", "look", "pictures", "job", "edit", "score"),
     *("report", "compare", "verify", "agree", "rate", "__main__"),
