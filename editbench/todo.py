@@ -6,10 +6,11 @@ processes.
 
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from editbench.components.checkpoint import Checkpoint
+from editbench.components.load import component_class
 from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
 from editbench.judges.controls import make_control_tasks
@@ -71,6 +72,7 @@ def find_edit_tasks(config: Config, run_dir: RunDir, plan: Plan, checkpoint: Che
         UserError: there are edits made with other settings, and `on_change` is `stop`.
     """
     editor = component_identity(config.editor, checkpoint) | {"cpu_threads": config.distributed.cpu_threads}
+    stands_for_arguments = _stands_for_arguments(config.editor)
     edits = run_dir.read_edits()
     lost = run_dir.lost_images(edits)
     tasks: list[EditTask] = []
@@ -78,12 +80,13 @@ def find_edit_tasks(config: Config, run_dir: RunDir, plan: Plan, checkpoint: Che
     changed = 0
     for sample in plan.samples:
         seed = sample_seed(config.seed, sample.sample_id)
-        unit = edit_unit(sample_input(sample), editor, seed)
+        own = stands_for_arguments(sample)
+        unit = edit_unit(sample_input(sample), editor | (own or {}), seed)
         edit = edits.get(sample.sample_id)
         if edit is None or edit.state == "pending":
             tasks.append(EditTask(sample, seed, unit))
             continue
-        differs = edit.unit != unit and _comparable(config.editor, checkpoint)
+        differs = edit.unit != unit and own is not None and _comparable(config.editor, checkpoint)
         changed += differs
         if differs or sample.sample_id in lost or (config.retry_failed and edit.state != "edited"):
             tasks.append(EditTask(sample, seed, unit))
@@ -257,6 +260,22 @@ def _length(sample: Sample, edit: Edit, with_source: bool) -> int:
     if with_source:
         area += (edit.source_width or 0) * (edit.source_height or 0)
     return round(area / 1024 + (len(sample.instruction) + len(sample.description)) / 4)
+
+
+def _stands_for_arguments(settings: ComponentConfig) -> Callable[[Sample], dict[str, Any] | None]:
+    """What of each sample stands in a unit for the editor's arguments; {} for most editors, None if it is not known."""
+    try:
+        find = getattr(component_class(settings, "editor"), "stands_for_arguments", None)
+    except UserError:  # `verify`, where the class is not
+        return lambda _: {}
+    if find is None:
+        return lambda _: {}
+
+    def of_sample(sample: Sample) -> dict[str, Any] | None:
+        found = find(settings.kwargs, sample)
+        return None if found is None else {"kwargs": found}
+
+    return of_sample
 
 
 def _comparable(settings: ComponentConfig, checkpoint: Checkpoint | None) -> bool:

@@ -7,13 +7,17 @@ fit its argument's annotation is refused then, and a static method `check_settin
 a UserError about more. An argument named `checkpoint` (with `revision`) is resolved to a local folder first and counts
 by its content; so is `lora`, a dict with `path`, `weight_name` and, if wanted, `revision`.
 
-A class that says `uses_gpu = False` is given `cpu`, and there may be more processes than GPUs.
+A class that says `uses_gpu = False` is given `cpu`, and there may be more processes than GPUs. Where other things than
+the arguments decide an edit, a static method `stands_for_arguments(kwargs, sample)` gives what counts in their place,
+as plain data; None if that is not known on this machine.
 """
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from PIL import Image
+
+from editbench.run.records import Sample
 
 
 class Editor(Protocol):
@@ -37,6 +41,22 @@ class Editor(Protocol):
             InvalidOutputError: the output holds NaN or has another size than asked for.
             ServerError: the editor is a server, and will answer no other sample either; ends the run.
             Exception: anything else; the sample is recorded as failed and the run goes on.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for the report; the key `note` is repeated in plain sight."""
+        ...
+
+
+class HasPictures(Protocol):
+    """Has edited images already, in place of making them."""
+
+    def picture_of(self, sample: Sample) -> Image.Image:
+        """Return a sample's edited image, mode RGB.
+
+        Raises:
+            Exception: there is none; the sample is recorded as failed and the run goes on.
         """
         ...
 

@@ -9,7 +9,7 @@ from PIL import Image
 from editbench import images
 from editbench.datasets.sources import ReadSource
 from editbench.distributed import devices
-from editbench.editors.base import Editor
+from editbench.editors.base import Editor, HasPictures
 from editbench.errors import InvalidOutputError
 from editbench.http_json import ServerError
 from editbench.run.identity import sample_input
@@ -25,7 +25,7 @@ def encode(edit: Edit, image: Image.Image | None) -> tuple[Edit, bytes | None]:
 
 
 def edit_one(
-    editor: Editor, task: EditTask, read: ReadSource, on_step: Callable[[int, int], None]
+    editor: Editor | HasPictures, task: EditTask, read: ReadSource, on_step: Callable[[int, int], None]
 ) -> tuple[Edit, Image.Image | None]:
     """Edit one sample; whatever goes wrong with it is put on record and ends nothing else.
 
@@ -49,7 +49,10 @@ def edit_one(
     try:
         source = read()
         edit.source_width, edit.source_height = source.size
-        result = devices.again_with_room(lambda: editor.edit(source, sample.instruction, task.seed, on_step))
+        if hasattr(editor, "picture_of"):
+            result = editor.picture_of(sample)
+        else:
+            result = devices.again_with_room(lambda: editor.edit(source, sample.instruction, task.seed, on_step))
         images.check_edited(result)
         edit.width, edit.height = result.size
         image = result.copy()  # it is encoded while the editor is at work again, maybe in the same memory

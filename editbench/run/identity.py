@@ -90,7 +90,9 @@ def refuse_changed(
         under: Prefixes of the keys that can change such results.
     """
     keys = changed_keys(before, after, under) if before else []
-    reason = "; ".join(keys) if keys else "a checkpoint's files, the dataset's content, or settings not on record"
+    reason = (
+        "; ".join(keys) if keys else "a checkpoint's files, the dataset's content, pictures, or settings not on record"
+    )
     return UserError(
         f"{count} {what} of this run were made with other settings ({reason}); "
         "give another run_name, or on_change=redo to make those anew"

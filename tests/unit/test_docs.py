@@ -23,12 +23,15 @@ def test_links_and_commands_lead_somewhere(document: Path) -> None:
 
 
 def test_settings_that_the_documents_name_are_there() -> None:
-    settings = ["editor=qwen_image_edit", "judge=qwen3_vl", "run_name=x", "dataset.path=x"]
-    resolved = [load([*settings, f"dataset={choice}"]).resolved for choice in ("json_file", "folder", "parquet")]
+    choices = (
+        *(["editor=qwen_image_edit", f"dataset={name}"] for name in ("json_file", "folder", "parquet")),
+        ["editor=images_edits", "editor.model=m"],
+        ["editor=pictures", "editor.folder=f"],
+    )
     known = {
         f"{group}.{key}"
-        for configuration in resolved
-        for group, node in configuration.items()
+        for chosen in choices
+        for group, node in load([*chosen, "judge=qwen3_vl", "run_name=x", "dataset.path=x"]).resolved.items()
         if isinstance(node, dict)
         for key in node
     }

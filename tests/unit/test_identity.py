@@ -206,7 +206,7 @@ def test_a_refusal_names_the_keys_that_differ_their_values_and_the_choices():
 
 def test_a_refusal_without_a_changed_key_names_the_content():
     message = str(refuse_changed("judgments", 1, BEFORE, BEFORE | {"log_level": "DEBUG"}, ("editor.", "seed")))
-    assert "(a checkpoint's files, the dataset's content, or settings not on record)" in message
+    assert "(a checkpoint's files, the dataset's content, pictures, or settings not on record)" in message
 
 
 def test_a_refusal_can_be_made_without_an_earlier_configuration():
