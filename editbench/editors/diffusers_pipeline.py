@@ -13,8 +13,9 @@ from PIL import Image
 from editbench.config.annotations import Count
 from editbench.editors.acceleration import Acceleration, Cache, Dtype, Lora, Offload, Quantization
 from editbench.editors.apply_acceleration import apply, cache_hooks, find_denoiser
+from editbench.editors.pipeline_call import PLACE, ImageArgument, Images, Output, PipelineCall, check_call
+from editbench.editors.size import OutputSize, SizePolicy, check_size
 from editbench.errors import InvalidOutputError, UserError
-from editbench.text import as_plain_text
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +32,11 @@ class DiffusersEditor:
         allow_pickle: Whether weights may be pickles.
         trust_remote_code: Whether code in the checkpoint may run.
         dtype: `bfloat16`, `float16` or `float32`.
-        height, width: Size of the edited image in pixels. Of one alone the other follows from the source's shape; of
-            none, the pipeline chooses.
+        image_argument, images, prompt_template, output, resize_source: How the pipeline is called; see `PipelineCall`.
+        height, width: Size of the edited image in pixels. Of one alone the other follows from the source's shape.
+        size, area: What holds without either: `native`, the pipeline chooses, or `keep`, the source's shape at this
+            area in pixels.
+        multiple: Height and width are multiples of it, in pixels; None: as the pipeline's image processor says.
         num_inference_steps: Denoising steps.
         negative_prompt: Text of the unconditional pass; None: not passed.
         true_cfg_scale: Guidance scale of the Qwen pipelines; None: not passed.
@@ -53,8 +57,16 @@ class DiffusersEditor:
         allow_pickle: bool = False,
         trust_remote_code: bool = False,
         dtype: Dtype = "bfloat16",
+        image_argument: ImageArgument = "image",
+        images: Images = "one",
+        prompt_template: str = PLACE,
+        output: Output = "images",
         height: int | None = None,
         width: int | None = None,
+        size: SizePolicy = "native",
+        area: Count = 1024 * 1024,
+        multiple: Count | None = None,
+        resize_source: bool = False,
         num_inference_steps: Count = 50,
         negative_prompt: str | None = None,
         true_cfg_scale: float | None = None,
@@ -92,19 +104,19 @@ class DiffusersEditor:
         apply(self._acceleration, self._pipe, device)
         self._counted = self._count_passes(cached=cache is not None)
         self._pipe.set_progress_bar_config(disable=True)
-        self._height, self._width = height, width
-        optional = {
-            "height": height,
-            "width": width,
-            "negative_prompt": negative_prompt,
-            "true_cfg_scale": true_cfg_scale,
-        }
-        self._call: dict[str, Any] = {key: value for key, value in optional.items() if value is not None}
-        self._call |= {"num_inference_steps": num_inference_steps, **(call or {})}
-        self._accepted = inspect.signature(self._pipe.__call__).parameters
-        self._check_call(call or {})
+        multiple = multiple or self._own_multiple()
+        check_size({"height": height, "width": width, "size": size}, multiple)
+        self._size = OutputSize(height, width, size, area, multiple)
+        optional = {"negative_prompt": negative_prompt, "true_cfg_scale": true_cfg_scale}
+        fixed: dict[str, Any] = {key: value for key, value in optional.items() if value is not None}
+        fixed |= {"num_inference_steps": num_inference_steps, **(call or {})}
+        check_call({"call": call, "prompt_template": prompt_template}, set(inspect.signature(type(self)).parameters))
+        self._call = PipelineCall(image_argument, images, prompt_template, output, resize_source, fixed)
+        self._call.check(self._pipe, self._size)
         if type(getattr(self._pipe, "text_encoder", None)).__name__.startswith("Qwen2_5_VL"):
             pass_mm_token_type_ids(self._pipe.text_encoder)
+        if type(self._pipe).__name__ == "GlmImagePipeline":
+            take_joined_features(self._pipe.vision_language_encoder)
 
     def _load(self, pipeline: str, checkpoint: str, **arguments: Any) -> Any:
         """Load the pipeline with arguments of `from_pretrained`; overridden where a pipeline is there already."""
@@ -117,23 +129,17 @@ class DiffusersEditor:
         import torch
 
         def after_step(_pipe: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step(step + 1, self._call["num_inference_steps"])
+            on_step(step + 1, self._call.fixed["num_inference_steps"])
             return {}
 
-        size = self._size(source)
-        arguments = self._call | size
-        if "callback_on_step_end" in self._accepted:
+        size = self._size.of(source)
+        arguments = self._call.arguments(self._pipe, source, instruction, size)
+        if "callback_on_step_end" in inspect.signature(self._pipe.__call__).parameters:
             arguments["callback_on_step_end"] = after_step
         counted = Counter(self._counted)
         try:
             with torch.inference_mode():
-                pixels = self._pipe(
-                    image=source,
-                    prompt=as_plain_text(instruction, getattr(self._pipe, "tokenizer", None)),
-                    generator=torch.Generator("cpu").manual_seed(seed),
-                    output_type="pt",
-                    **arguments,
-                ).images[0]
+                result = self._pipe(generator=torch.Generator("cpu").manual_seed(seed), output_type="pt", **arguments)
         except BaseException:  # an edit that fails is not counted, and leaves nothing behind in the caches
             self._counted.clear()
             self._counted.update(counted)
@@ -141,22 +147,16 @@ class DiffusersEditor:
                 self._pipe.maybe_free_model_hooks()  # the pipeline does it itself when it comes to its end
             raise
         self._counted["edits"] += 1
-        image = _to_image(pixels)
+        image = self._call.picture(result)
         wanted = (size.get("width", image.width), size.get("height", image.height))
         if image.size != wanted:
             raise InvalidOutputError(f"the editor returned {image.size} pixels, asked for were {wanted}")
         return image
 
-    def _size(self, source: Image.Image) -> dict[str, int]:
-        """Height and width of the edited image in pixels; nothing where the pipeline is to choose."""
-        height, width = self._height, self._width
-        if height is None and width is None:
-            return {}
-        width = width or self._rounded(height * source.width / source.height)  # type: ignore[operator]
-        return {"height": height or self._rounded(width * source.height / source.width), "width": width}
-
-    def _rounded(self, pixels: float) -> int:
-        return max(1, round(pixels / self._multiple)) * self._multiple
+    def _own_multiple(self) -> int:
+        """What the pipeline's image processor rounds sizes to, in pixels."""
+        processor = getattr(self._pipe, "image_processor", None)
+        return int(processor.config.vae_scale_factor) if processor is not None else 1
 
     def _count_passes(self, cached: bool) -> Counter[str]:
         """Count the denoiser's passes, and those whose blocks a cache stood for: what edits cost in truth."""
@@ -180,7 +180,13 @@ class DiffusersEditor:
         means = {
             f"{name}_per_edit": round(n / edits, 2) for name, n in self._counted.items() if edits and name != "edits"
         }
-        return {"class": type(self._pipe).__name__, "call": self._call, **settings, **means}
+        return {
+            "class": type(self._pipe).__name__,
+            "call": self._call.fixed,
+            **self._size.describe(),
+            **settings,
+            **means,
+        }
 
     @staticmethod
     def check_settings(kwargs: dict[str, Any]) -> None:
@@ -192,48 +198,10 @@ class DiffusersEditor:
         names = {field.name for field in dataclasses.fields(Acceleration)}
         settings = {name: value for name, value in kwargs.items() if name in names}
         Acceleration(**settings).check()
-        _check_guidance(kwargs)
+        check_call(kwargs, set(inspect.signature(DiffusersEditor).parameters))
         # what every latent pipeline needs at least; the loaded one is asked for its own multiple
-        _check_size(kwargs, 16 if str(kwargs.get("pipeline")).startswith("QwenImage") else 8)
-
-    def _check_call(self, given: dict[str, Any]) -> None:
-        reserved = [key for key in given if key in ("image", "prompt", "generator", "output_type")]
-        settings = [key for key in given if key in inspect.signature(type(self).__init__).parameters]
-        if settings:
-            raise UserError(f"editor.call.{settings[0]}: is a setting of its own; give editor.{settings[0]} instead")
-        if reserved:
-            raise UserError(f"editor.call.{reserved[0]}: is set for every sample; remove it")
-        _check_guidance({"true_cfg_scale": getattr(self._accepted.get("true_cfg_scale"), "default", None)} | self._call)
-        sized = ["height", "width"] if self._height or self._width else []
-        unknown = [key for key in [*self._call, *sized] if key not in self._accepted]
-        if unknown:
-            raise UserError(
-                f"editor: {type(self._pipe).__name__} takes no {unknown[0]!r}; remove it from editor or editor.call"
-            )
-        if self._call["num_inference_steps"] == 1 and self._pipe.scheduler.config.get("shift_terminal"):
-            raise UserError("editor.num_inference_steps=1: this scheduler stretches its steps (shift_terminal), give 2")
-        processor = getattr(self._pipe, "image_processor", None)
-        self._multiple = processor.config.vae_scale_factor if processor is not None else 1
-        _check_size({"height": self._height, "width": self._width}, self._multiple)
-
-
-def _check_guidance(settings: dict[str, Any]) -> None:
-    """Diffusers turns guidance off with only a warning when the negative prompt is missing."""
-    scale = settings.get("true_cfg_scale")
-    if isinstance(scale, int | float) and scale > 1 and settings.get("negative_prompt") is None:
-        raise UserError(
-            f"editor.true_cfg_scale={scale} has no effect without editor.negative_prompt; "
-            'set it to " ", or the scale to 1'
-        )
-
-
-def _check_size(settings: dict[str, Any], multiple: int) -> None:
-    for key in ("height", "width"):
-        value = settings.get(key)
-        if value is not None and (value <= 0 or value % multiple):
-            raise UserError(
-                f"editor.{key}={value}: must be a multiple of {multiple} for this pipeline, from {multiple}"
-            )
+        least = 16 if str(kwargs.get("pipeline")).startswith("QwenImage") else 8
+        check_size(kwargs, kwargs.get("multiple") or least)
 
 
 def pass_mm_token_type_ids(text_encoder: "torch.nn.Module") -> None:
@@ -253,6 +221,23 @@ def pass_mm_token_type_ids(text_encoder: "torch.nn.Module") -> None:
     text_encoder.register_forward_pre_hook(add, with_kwargs=True)
 
 
+def take_joined_features(encoder: Any) -> None:
+    """Have GLM-Image's encoder take an image's features as its pipeline gives them.
+
+    The pipeline of diffusers 0.42 joins the features of all images to one tensor; the encoder of transformers 5.23 goes
+    through images one by one, takes the tensor's channels for them, and fails. Of one image the tensor is all there is.
+    """
+    import torch
+
+    get_image_tokens = encoder.get_image_tokens
+
+    def of_one_image(hidden_states: Any, image_grid_thw: Any = None) -> Any:
+        one = isinstance(hidden_states, torch.Tensor) and hidden_states.ndim == 3  # (C, H, W)
+        return get_image_tokens([hidden_states] if one else hidden_states, image_grid_thw)
+
+    encoder.get_image_tokens = of_one_image
+
+
 def _pipeline_class(name: str) -> Any:
     import diffusers
 
@@ -264,13 +249,3 @@ def _pipeline_class(name: str) -> Any:
             + (f"; close are {', '.join(close)}" if close else "")
         )
     return cls
-
-
-def _to_image(pixels: "torch.Tensor") -> Image.Image:
-    """Turn (C, H, W) float in 0..1 into mode RGB, refusing what is no picture."""
-    import torch
-
-    if not torch.isfinite(pixels).all():
-        raise InvalidOutputError("the editor's output holds NaN or infinite values")
-    array = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
-    return Image.fromarray(array.cpu().numpy())

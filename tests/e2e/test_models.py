@@ -408,7 +408,7 @@ def test_a_picture_of_another_size_than_asked_for_is_refused(
     tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     editor = load_editor(tiny_checkpoints, "QwenImageEditPipeline", true_cfg_scale=1.0)
-    monkeypatch.setattr("editbench.editors.diffusers_pipeline._to_image", lambda _: make_picture(1, (144, 128)))
+    monkeypatch.setattr("editbench.editors.pipeline_call.to_image", lambda _: make_picture(1, (144, 128)))
     with pytest.raises(InvalidOutputError, match=r"returned \(144, 128\) pixels, asked for were \(128, 128\)"):
         editor.edit(make_picture(1), "make it night", 0, no_step)
 
