@@ -137,6 +137,9 @@ class DiffusersEditor:
         if "callback_on_step_end" in inspect.signature(self._pipe.__call__).parameters:
             arguments["callback_on_step_end"] = after_step
         counted = Counter(self._counted)
+        torch.manual_seed(
+            seed
+        )  # some pipelines (OmniGen, JoyImageEdit) draw the source's latents without the generator
         try:
             with torch.inference_mode():
                 result = self._pipe(generator=torch.Generator("cpu").manual_seed(seed), output_type="pt", **arguments)
@@ -182,7 +185,7 @@ class DiffusersEditor:
         }
         return {
             "class": type(self._pipe).__name__,
-            "call": self._call.fixed,
+            "call": self._size.describe() | self._call.fixed,
             **self._size.describe(),
             **settings,
             **means,
