@@ -95,6 +95,8 @@ def results(run_dir: Path) -> dict[str, Any]:
         if edit.sha256 is not None:
             read_image(run.edits, edit.shard, edit.offset, edit.length, edit.sha256)
     report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
+    for sample in report["samples"]:
+        del sample["edit_latency_s"], sample["judge_latency_s"]
     return {
         "edits": {e.sample_id: {"state": e.state, "sha256": e.sha256, "error": e.error} for e in edits.values()},
         "judgments": {j.sample_id: (j.state, j.score, j.reply) for j in run.read_judgments("fake").values()},
