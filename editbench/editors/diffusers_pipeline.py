@@ -186,7 +186,6 @@ class DiffusersEditor:
         return {
             "class": type(self._pipe).__name__,
             "call": self._size.describe() | self._call.fixed,
-            **self._size.describe(),
             **settings,
             **means,
         }

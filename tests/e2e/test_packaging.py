@@ -77,7 +77,7 @@ def test_an_installed_package_says_that_the_demo_is_in_the_checkout(installed: P
 def test_an_installed_package_names_the_choices(installed: Path) -> None:
     outcome = use(installed, "editbench", "edit", "--help")
     assert outcome.code == 0 and outcome.output.startswith("usage: editbench edit"), outcome.tail
-    assert "editor: diffusers, fake, qwen_image_edit" in outcome.output
+    assert "editor: diffusers, fake, flux2" in outcome.output
 
 
 @pytest.mark.parametrize(

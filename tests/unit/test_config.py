@@ -28,6 +28,8 @@ PATH = ["dataset.path=x"]
 NEEDED = {
     **dict.fromkeys([choice for choice in choices("dataset") if choice != "json_file"], PATH),
     "diffusers": ["editor.name=x", "editor.pipeline=QwenImageEditPipeline", "editor.checkpoint=a/b"],
+    "images_edits": ["editor.model=x"],
+    "pictures": ["editor.folder=."],
 }
 
 
@@ -230,10 +232,10 @@ MISTAKES = [
     (["source.formats=[XYZ]"], "source.formats=['XYZ']", "formats that Pillow reads, such as 'source.formats=[PNG]'"),
     (["source.formats=[]"], "source.formats=[]", "formats that Pillow reads"),
     # unknown choices
-    (["editor=fak"], "editor=fak", "choose one of diffusers, fake, qwen_image_edit"),
+    (["editor=fak"], "editor=fak", "choose one of diffusers, fake, flux2"),
     (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, qwen3_vl"),
     (["dataset=json"], "dataset=json", "choose one of json_file"),
-    (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "choose one of diffusers, fake, qwen_image_edit"),
+    (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "choose one of diffusers, fake, flux2"),
     (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "editor.checkpoint=Qwen/Qwen-Image-Edit"),
     (["judge=/data/my_judge"], "judge=/data/my_judge", "judge.checkpoint=/data/my_judge"),
     (["experiment=nope"], "experiment=nope", "choose one of full_270"),
