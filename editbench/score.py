@@ -16,7 +16,7 @@ from editbench.components.load import open_dataset
 from editbench.config.schema import Config
 from editbench.errors import UserError
 from editbench.job import Job
-from editbench.judges.batches import BatchJudge, describe_mode
+from editbench.judges.batches import BatchJudge, add_up, describe_mode
 from editbench.judges.placement import place
 from editbench.plan import planned_dataset, show_dry_run
 from editbench.run.records import JudgeTask, Judgment
@@ -69,6 +69,7 @@ def score_all(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> None
         batch_judge = BatchJudge(judge, dataset, config, job.folder, placement.batch_size)
         for judgments in batch_judge.run(draws, job.stopping):
             results.put(functools.partial(list, judgments))
+    job.session.loaded(add_up(job.group.all_gather(judge.counted() if hasattr(judge, "counted") else {})))
 
 
 def open_sink(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> JudgmentSink:

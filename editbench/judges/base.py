@@ -1,13 +1,15 @@
 """Judges: anything that answers a rubric's prompt about one or two images, in words or by probabilities of labels.
 
 A new judge is a class with this shape, named by `_target_` in a YAML under `conf/judge/` that starts from
-`judge_loop`; its constructor takes `devices` (such as `["cuda:0"]`, or `["cpu"]`) and the YAML's keyword arguments
-beside the loop's, and loads the model. Heavy imports belong into the constructor. An argument named `checkpoint`
+`judge_loop`; its constructor takes `devices` (such as `["cuda:0"]`, or `["cpu"]`, always where its class says
+`uses_gpu = False`) and the YAML's keyword arguments beside the loop's, and loads the model. Heavy imports belong into
+the constructor. An argument named `checkpoint`
 (with `revision`) is resolved to a local folder first and counts by its content.
 
 A batch is judged in two steps: `prepare` does all that needs no device, and runs in background threads while the
 batches before it are on the device; then `reply` (mode `generate`) or `label_probabilities` (mode `expected`) is given
-what `prepare` returned. Scores are read by `reply.py` and `labels.py`, never by the judge.
+what `prepare` returned. Scores are read by `reply.py` and `labels.py`, never by the judge. What a method `counted`
+gives, if there is one, is added up over the replicas at the end, for the report.
 """
 
 from collections.abc import Sequence
@@ -59,16 +61,18 @@ class Judge(Protocol):
         """
         ...
 
-    def reply(self, prepared: Any, seeds: Sequence[int] | None = None) -> list[str]:
+    def reply(self, prepared: Any, seeds: Sequence[int] | None = None) -> Sequence[str | Exception]:
         """Mode `generate`: give one reply per request, in order; none may depend on the others.
 
         With the argument `temperature` above 0 the judge is called with a seed for each request, and gives the same
         reply for the same request and seed; without, it is called with what was prepared alone.
 
         A reply is what comes behind `answer_start`. One that ran into a limit ends with `CUT_OFF`; one of which the
-        prompt opened a block of thinking begins with that opening mark.
+        prompt opened a block of thinking begins with that opening mark. In the place of a reply may stand the exception
+        that this request alone failed with, for good: it goes on record, and the others keep theirs.
 
         Raises:
+            UserError: no sample could be judged; the phase ends with its sentence.
             Exception: the batch as a whole failed (out of memory); it is halved, prepared and tried again.
         """
         ...
@@ -81,11 +85,12 @@ class Judge(Protocol):
         """
         ...
 
-    def label_probabilities(self, prepared: Any, labels: Sequence[str]) -> list[list[float]]:
+    def label_probabilities(self, prepared: Any, labels: Sequence[str]) -> Sequence[list[float] | Exception]:
         """Mode `expected`: give each label's probability as the next token, for each request in order.
 
         Returns:
-            Per request one probability per label, 0 to 1, together at most 1; NaN where the model gave no numbers.
+            Per request one probability per label, 0 to 1, together at most 1; NaN where the model gave no numbers; or
+            an exception, as in `reply`.
 
         Raises:
             Exception: as in `reply`.

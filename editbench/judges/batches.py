@@ -19,6 +19,7 @@ from editbench import images
 from editbench.config.schema import ANSWER_START, Config, JudgeConfig
 from editbench.datasets.base import Dataset, read_source
 from editbench.distributed import devices
+from editbench.errors import UserError
 from editbench.judges.ahead import preparation_workers, work_ahead
 from editbench.judges.base import Judge, Request
 from editbench.judges.controls import stand_in
@@ -156,11 +157,11 @@ class BatchJudge:
     def _answer(self, prepared_and_seeds: tuple[Any, list[int]]) -> list[Any]:
         prepared, seeds = prepared_and_seeds
         if self._expects:
-            return self._judge.label_probabilities(prepared, list(self._config.judge.labels))
+            return list(self._judge.label_probabilities(prepared, list(self._config.judge.labels)))
         replies = self._judge.reply(prepared, seeds) if seeds else self._judge.reply(prepared)
-        if not all(isinstance(reply, str) for reply in replies):
+        if not all(isinstance(reply, str | Exception) for reply in replies):
             raise TypeError(f"the judge gave {[type(reply).__name__ for reply in replies]}, replies must be str")
-        return replies
+        return list(replies)
 
     def request(self, task: JudgeTask) -> Request:
         """What the judge is asked about a sample; raises if its images cannot be read."""
@@ -204,6 +205,9 @@ def ask(
 
     Returns:
         For each request its answer, or the exception that it raised when asked alone.
+
+    Raises:
+        UserError: what is wrong is wrong for all samples.
     """
     if not requests:
         return []
@@ -213,7 +217,7 @@ def ask(
             raise ValueError(f"the judge gave {len(answers)} answers to {len(requests)} requests")
         return list(answers)
     except Exception as error:
-        if devices.is_lost(error):
+        if isinstance(error, UserError) or devices.is_lost(error):
             raise
         if len(requests) == 1:
             logger.debug("the traceback", exc_info=True)
@@ -231,6 +235,17 @@ def describe_mode(judge: JudgeConfig) -> dict[str, Any]:
     if judge.mode == "generate":
         return {"mode": judge.mode, "complete_replies": judge.complete_replies}
     return {"mode": judge.mode, "labels": judge.labels, "min_label_mass": judge.min_label_mass}
+
+
+def add_up(counted: Iterable[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
+    """Add up what replicas have counted, by name and what is counted under it."""
+    sums: dict[str, dict[str, int]] = {}
+    for replica in counted:
+        for name, counts in replica.items():
+            total = sums.setdefault(name, {})
+            for what, number in counts.items():
+                total[what] = total.get(what, 0) + number
+    return sums
 
 
 def _read_reply(judgment: Judgment, answer: str, title: str) -> None:

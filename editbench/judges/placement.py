@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from editbench.components.checkpoint import Checkpoint
+from editbench.components.load import component_class
 from editbench.config.schema import Config
 from editbench.distributed.devices import GIB, RESERVE_BYTES, Device, measure, usable_devices
 from editbench.distributed.group import Group
@@ -32,9 +33,13 @@ class Placement:
 
 
 def place(config: Config, group: Group, checkpoint: Checkpoint | None) -> Placement:
-    """Measure the devices of all nodes and place the replicas; the batch size follows the smallest GPU."""
+    """Measure the devices of all nodes and place the replicas; the batch size follows the smallest GPU.
+
+    A judge whose class says `uses_gpu = False` has a replica on the CPU of every rank.
+    """
     ranks = group.ranks
-    measured = measure(usable_devices(config.device_ids)) if ranks.local_rank == 0 else []
+    uses_gpu = getattr(component_class(config.judge, "judge"), "uses_gpu", True)
+    measured = measure(usable_devices(config.device_ids)) if uses_gpu and ranks.local_rank == 0 else []
     nodes = group.all_gather(measured)
     size = checkpoint.size_bytes if checkpoint else 0
     placed = place_replicas(

@@ -16,7 +16,14 @@ from editbench.errors import UserError
 from editbench.run.records import Sample
 from editbench.text import redact
 
-_NOT_IN_UNITS = ("editor.name", "judge.batch_size", "judge.devices_per_replica", "judge.max_concurrent_loads")
+_WAY_TO_SERVER = ("base_url", "api_key_env", "concurrency", "timeout_s", "max_retries")
+"""Arguments of an editor or judge that is a server: where and how patiently it is asked. What it is asked decides, and
+the model by its name; a server has no fingerprint that could."""
+
+_NOT_IN_UNITS = (
+    *("editor.name", "judge.batch_size", "judge.devices_per_replica", "judge.max_concurrent_loads"),
+    *(f"{group}.{name}" for group in ("editor", "judge") for name in _WAY_TO_SERVER),
+)
 
 
 def sample_seed(run_seed: int, sample_id: str) -> int:
@@ -46,7 +53,8 @@ def sample_key(sample_id: str) -> str:
 
 def component_identity(settings: ComponentConfig, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """What of an editor or judge decides its results: class, arguments, the checkpoint by its fingerprint, the mode."""
-    kwargs = {key: value for key, value in redact(settings.kwargs).items() if key not in ("checkpoint", "revision")}
+    elsewhere = ("checkpoint", "revision", *_WAY_TO_SERVER)
+    kwargs = {key: value for key, value in redact(settings.kwargs).items() if key not in elsewhere}
     if not kwargs.get("temperature", True):
         del kwargs["temperature"]  # 0 is what a judge without the argument does
     identity = {"class": settings.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}

@@ -28,6 +28,7 @@ PATH = ["dataset.path=x"]
 NEEDED = {
     **dict.fromkeys([choice for choice in choices("dataset") if choice != "json_file"], PATH),
     "diffusers": ["editor.name=x", "editor.pipeline=QwenImageEditPipeline", "editor.checkpoint=a/b"],
+    "openai": ["judge.model=m"],
     "images_edits": ["editor.model=x"],
     "pictures": ["editor.folder=."],
 }

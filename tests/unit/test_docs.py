@@ -27,11 +27,12 @@ def test_settings_that_the_documents_name_are_there() -> None:
         *(["editor=qwen_image_edit", f"dataset={name}"] for name in ("json_file", "folder", "parquet")),
         ["editor=images_edits", "editor.model=m"],
         ["editor=pictures", "editor.folder=f"],
+        ["judge=openai", "judge.model=m"],
     )
     known = {
         f"{group}.{key}"
         for chosen in choices
-        for group, node in load([*chosen, "judge=qwen3_vl", "run_name=x", "dataset.path=x"]).resolved.items()
+        for group, node in load(["judge=qwen3_vl", *chosen, "run_name=x", "dataset.path=x"]).resolved.items()
         if isinstance(node, dict)
         for key in node
     }
