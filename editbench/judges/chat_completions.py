@@ -54,6 +54,7 @@ class ChatSettings:
     model: str
     prefill: bool
     max_new_tokens: int
+    temperature: float
     top_logprobs: int
     more: dict[str, Any]
 
@@ -71,6 +72,10 @@ class ChatSettings:
                 **({"logprobs": True, "top_logprobs": self.top_logprobs} if request.wanted == "label" else {}),
             }
         )
+
+    def drawn(self, body: dict[str, Any], seed: int) -> dict[str, Any]:
+        """Have a reply drawn by a seed, which servers take as a positive number of 31 bits."""
+        return {**body, "temperature": self.temperature, "seed": seed % 2**31}
 
     def filled_up(self, body: dict[str, Any]) -> dict[str, Any]:
         """Add what all requests have: the model, greedy decoding, and the user's own fields, null taking one away."""

@@ -1,5 +1,6 @@
 """A judge behind an OpenAI-compatible chat server: vLLM, SGLang, llama.cpp, transformers serve, or a hosted one."""
 
+import dataclasses
 import datetime
 import logging
 import threading
@@ -20,6 +21,8 @@ from editbench.judges.chat_completions import CONTINUE, ChatSettings, begun, cle
 from editbench.text import printable
 
 Read = TypeVar("Read")
+
+Temperature = Annotated[float, Rule(lambda number: 0 <= number <= 2, "a number from 0 to 2")]
 
 ModelName = Annotated[
     str, Rule(lambda name: bool(name.strip()), "the name of a model as the server lists it at base_url/models")
@@ -57,6 +60,7 @@ class OpenAIServerJudge:
         api_key_env: Environment variable with the key; None, or one that is not set: no key is sent.
         prefill: Whether the server goes on with a turn of the judge that is begun.
         max_new_tokens: Longest reply, in tokens.
+        temperature: Above 0 replies are drawn, by a seed of each request, as far as the server heeds it.
         top_logprobs: So many of the likeliest tokens are asked for in mode `expected`; a label that is not among them
             counts as 0.
         body: More fields of each request; null takes a field away.
@@ -79,6 +83,7 @@ class OpenAIServerJudge:
         api_key_env: str | None = None,
         prefill: bool = True,
         max_new_tokens: Count = 128,
+        temperature: Temperature = 0.0,
         top_logprobs: Count = 20,
         body: dict[str, Any] | None = None,
         concurrency: Count = 16,
@@ -86,7 +91,7 @@ class OpenAIServerJudge:
         max_retries: CountOrZero = 5,
     ) -> None:
         self._server = Server(base_url, api_key_env, Limits(timeout_s, max_retries, concurrency), "judge")
-        self._settings = ChatSettings(model, prefill, max_new_tokens, top_logprobs, body or {})
+        self._settings = ChatSettings(model, prefill, max_new_tokens, temperature, top_logprobs, body or {})
         self._concurrency = concurrency
         self._lock = threading.Lock()
         self._usage: Counter[str] = Counter()
@@ -109,8 +114,13 @@ class OpenAIServerJudge:
         """Encode the images and lay out the requests."""
         return [self._asked(request) for request in requests]
 
-    def reply(self, prepared: Sequence[Asked]) -> list[str | Exception]:
+    def reply(self, prepared: Sequence[Asked], seeds: Sequence[int] | None = None) -> list[str | Exception]:
         """Ask for all of the batch at the same time; a request that fails has its exception in the reply's place."""
+        if seeds is not None:
+            prepared = [
+                dataclasses.replace(asked, body=asked.body and self._settings.drawn(asked.body, seed))
+                for asked, seed in zip(prepared, seeds, strict=True)
+            ]
         return self._ask(prepared, self._reply_to)
 
     def check_labels(self, labels: Sequence[str]) -> None:

@@ -92,6 +92,14 @@ def test_images_come_as_they_are_before_the_text_and_the_turn_that_is_begun_last
     assert (label["logprobs"], label["top_logprobs"]) == (True, 10)
 
 
+def test_replies_are_drawn_by_the_seeds_of_their_requests() -> None:
+    with serving(likely) as stub:
+        served = judge(stub, temperature=0.7)
+        served.reply(served.prepare([request()]), [2**31 + 5])
+    assert (stub.asked()[-1]["temperature"], stub.asked()[-1]["seed"]) == (0.7, 5)
+    assert (stub.asked()[0]["temperature"], "seed" in stub.asked()[0]) == (0, False)
+
+
 def test_without_prefill_no_turn_is_begun_and_no_reply_is_completed() -> None:
     with serving(likely) as stub:
         served = judge(stub, prefill=False)
