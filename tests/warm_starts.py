@@ -39,9 +39,9 @@ import editbench
 
 
 def import_rooms() -> None:
-    """Import all but the modules at the top, which are run as `__main__`."""
+    """Import all but the modules at the top, which are run as `__main__`, and what starts threads (pyarrow)."""
     for module in pkgutil.walk_packages(editbench.__path__, "editbench."):
-        if module.name.count(".") == 2:
+        if module.name.count(".") == 2 and module.name != "editbench.datasets.column_files":
             importlib.import_module(module.name)
 
 
