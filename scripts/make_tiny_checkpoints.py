@@ -114,8 +114,12 @@ CHAT_TEMPLATE = """
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}""".strip()
 
 
-def build_tokenizer() -> Qwen2Tokenizer:
-    """Trains a byte-level BPE on `CORPUS` and adds the special tokens that the Qwen classes look for."""
+def build_tokenizer(corpus: str = CORPUS) -> Qwen2Tokenizer:
+    """Trains a byte-level BPE and adds the special tokens that the Qwen classes look for.
+
+    Args:
+        corpus: Text whose every word becomes one token.
+    """
     split = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Sequence(
@@ -124,7 +128,7 @@ def build_tokenizer() -> Qwen2Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     # The size is never reached: merging ends when every word is one token.
     trainer = trainers.BpeTrainer(vocab_size=4000, initial_alphabet=alphabet, show_progress=False)
-    trained.train_from_iterator(CORPUS.splitlines(), trainer)
+    trained.train_from_iterator(corpus.splitlines(), trainer)
     bpe = json.loads(trained.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
         vocab=bpe["vocab"],
