@@ -6,9 +6,13 @@ the number of cells along a side.
 """
 
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
+
+Pixels = npt.NDArray[np.floating[Any]]
 
 SIDE = 64
 """Pixels along a side that pictures are averaged to before they are compared."""
@@ -36,7 +40,15 @@ class Truth:
     cells: int = 4
 
 
-def true_score(source: Image.Image, edited: Image.Image, truth: Truth) -> dict[str, float | bool]:
+class TrueScore(TypedDict):
+    """What `true_score` returns."""
+
+    score: float
+    strict: bool
+    cells_right: float
+
+
+def true_score(source: Image.Image, edited: Image.Image, truth: Truth) -> TrueScore:
     """Score an edit against the wanted picture.
 
     Args:
@@ -47,25 +59,26 @@ def true_score(source: Image.Image, edited: Image.Image, truth: Truth) -> dict[s
         `score`, 0 to 10; `strict`, whether every cell is right; `cells_right`, the share of cells that are.
     """
     small = [averaged(image) for image in (source, edited, truth.target)]
-    score, errors = score_pixels(*small, cells=truth.cells)
+    score, errors = score_pixels(small[0], small[1], small[2], truth.cells)
     right = errors <= RIGHT
     return {"score": float(score), "strict": bool(right.all()), "cells_right": float(right.mean())}
 
 
-def averaged(image: Image.Image) -> np.ndarray:
+def averaged(image: Image.Image) -> Pixels:
     """Average a picture to (64, 64, 3) float in 0..1."""
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64) / 255
 
 
-def cell_errors(one: np.ndarray, other: np.ndarray, cells: int) -> np.ndarray:
+def cell_errors(one: Pixels, other: Pixels, cells: int) -> Pixels:
     """Root mean square difference of every cell: (..., H, W, 3) -> (..., cells * cells)."""
     *many, height, width, _ = np.broadcast_shapes(one.shape, other.shape)
     square = (one - other) ** 2
     grid = square.reshape(*many, cells, height // cells, cells, width // cells, 3).mean(axis=(-4, -2, -1))
-    return np.sqrt(grid).reshape(*many, cells * cells)
+    errors: Pixels = np.sqrt(grid).reshape(*many, cells * cells)
+    return errors
 
 
-def score_pixels(source: np.ndarray, edited: np.ndarray, target: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
+def score_pixels(source: Pixels, edited: Pixels, target: Pixels, cells: int) -> tuple[Pixels, Pixels]:
     """Score edits by 10 S P: S how far the cells to be changed have come, P what is left of all others.
 
     Of a cell whose error was b before the edit and is e after it, (b - e) / (b - BLIND) has been done, 0 to 1; S is

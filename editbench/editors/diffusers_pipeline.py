@@ -117,6 +117,10 @@ class DiffusersEditor:
             pass_mm_token_type_ids(self._pipe.text_encoder)
         if type(self._pipe).__name__ == "GlmImagePipeline":
             take_joined_features(self._pipe.vision_language_encoder)
+        if device.startswith("cpu") and getattr(self._pipe, "vae", None) is not None:
+            from editbench.editors.single_frame import use_conv2d_for_single_frames
+
+            use_conv2d_for_single_frames(self._pipe.vae)
 
     def _load(self, pipeline: str, checkpoint: str, **arguments: Any) -> Any:
         """Load the pipeline with arguments of `from_pretrained`; overridden where a pipeline is there already."""

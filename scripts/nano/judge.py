@@ -309,7 +309,7 @@ def families_of(category: str) -> tuple[str, ...]:
 
 
 def draw_asked(
-    model: ProbedJudge, sampler: SceneSampler, count: int, mode: str, short: bool = False, outcomes: Callable[[SceneSampler, int, tuple[str, ...]], Judged] = draw
+    model: ProbedJudge, sampler: SceneSampler, count: int, mode: str, short: bool = False, outcomes: "Outcomes" = draw
 ) -> tuple[Judged, Asked]:
     """Draw a batch of one category, said in English or Chinese."""
     families = families_of(CATEGORIES[FAMILIES[int(sampler.rng.integers(len(FAMILIES)))]])
@@ -341,22 +341,35 @@ def measure(model: torch.nn.Module, short: bool = False, batches: int = 8) -> di
     return {"spearman": spearman(np.array(said), np.array(true)), "mae": float(np.abs(np.array(said) - true).mean()), "wrong_right": float(np.mean(wrong))}
 
 
-def train(folder: Path, short_steps: int = 700, full_steps: int = 300, batch: int = 48) -> ProbedJudge:
+Outcomes = Callable[[SceneSampler, int, tuple[str, ...]], Judged]
+
+
+def train(folder: Path, short_steps: int = 1000, full_steps: int = 300, batch: int = 48) -> ProbedJudge:
     """Train the judge on synthetic outcomes: without the rubrics' words at first, then as the tool asks."""
     torch.manual_seed(4)
     model = ProbedJudge()
-
-    def stage(name: str, steps: int, lr: float, short: bool, count: int) -> Stage:
-        def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-            mode = MODES[step % 2]
-            judged, asked = draw_asked(model, SceneSampler(rng), count, mode, short)
-            return judge_loss(model, judged, asked, mode)
-
-        schedule = Schedule(steps, lr=lr, ema=0.99, measure_every=100)
-        return Stage(name, folder, model, schedule, loss, functools.partial(measure, short=short), seed=4 if short else 5)
-
-    model.load_state_dict(stage("judge_short", short_steps, 2e-3, True, batch).run().state_dict())
-    return stage("judge", full_steps, 1e-3, False, batch // 2).run()  # type: ignore[return-value]
+    short = _stage("judge_short", folder, model, Schedule(short_steps, lr=2e-3, measure_every=100), True, batch, draw)
+    model.load_state_dict(short.run().state_dict())
+    full = _stage("judge", folder, model, Schedule(full_steps, lr=1e-3, measure_every=100), False, batch // 2, draw)
+    return full.run()  # type: ignore[return-value]
 
 
-__all__ = ["averaged_weights"]
+def train_final(folder: Path, outcomes: Outcomes, steps: int = 300, batch: int = 24) -> ProbedJudge:
+    """Train the judge further on outcomes of the editor's own."""
+    torch.manual_seed(5)
+    model = ProbedJudge()
+    model.load_state_dict(averaged_weights(folder, "judge"))
+    schedule = Schedule(steps, lr=6e-4, measure_every=100)
+    return _stage("judge_final", folder, model, schedule, False, batch, outcomes).run()  # type: ignore[return-value]
+
+
+def _stage(
+    name: str, folder: Path, model: ProbedJudge, schedule: Schedule, short: bool, batch: int, outcomes: Outcomes
+) -> Stage:
+    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        mode = MODES[step % 2]
+        judged, asked = draw_asked(model, SceneSampler(rng), batch, mode, short, outcomes)
+        return judge_loss(model, judged, asked, mode)
+
+    seed = {"judge_short": 4, "judge": 5, "judge_final": 6}[name]
+    return Stage(name, folder, model, schedule, loss, functools.partial(measure, short=short), seed=seed)

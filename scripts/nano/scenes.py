@@ -153,7 +153,8 @@ def describe(scene: Scene, language: str) -> str:
     """Say what a scene shows, shapes in the order of their cells."""
     kinds = [scene.cells[cell] for cell in scene.objects()]
     if language == "en":
-        shapes = ", ".join(f"a {COLOURS[colour_of(k)]} {SHAPES[shape_of(k)]}" for k in kinds) or "nothing"
+        named = [f"{COLOURS[colour_of(k)]} {SHAPES[shape_of(k)]}" for k in kinds]
+        shapes = ", ".join(f"{'an' if name[0] == 'o' else 'a'} {name}" for name in named) or "nothing"
         return f"On {BACKGROUNDS[scene.background]}: {shapes}."
     shapes = "、".join(COLOURS_ZH[colour_of(k)] + SHAPES_ZH[shape_of(k)] for k in kinds) or "空"
     return f"{BACKGROUNDS_ZH[scene.background]}背景：{shapes}。"

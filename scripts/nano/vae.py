@@ -20,11 +20,12 @@ from nano.training import Schedule, Stage
 BASE = 4
 MULTIPLIERS = [1, 2, 2, 2, 3, 6, 10, 16]
 LATENT = 16  # channels
+PER_CELL = 16  # pixels of the core along a cell's side
 OUTER = 4  # levels set by hand
 LEVEL = 64.0  # of the constant channel that keeps the last norm from scaling the colours
 SMALL = 0.1  # keeps colours where SiLU is a straight line
 NOISE = 0.25  # on latents while training, so that the denoiser's small errors are not seen
-CROPS, SCENES = 1600, 600  # steps
+CROPS, SCENES = 1600, 1200  # steps
 
 
 def build_vae() -> AutoencoderKLQwenImage:
@@ -177,7 +178,9 @@ def reconstruction(
     noise = torch.randn(latents.shape, generator=generator) * NOISE * noisy
     error = core.decode(latents + noise) - pixels
     size = latents.square().mean(dim=(0, 2, 3))  # (16,)
-    loss = error.abs().mean() + 4 * error.square().mean() + 0.002 * (size - 1).square().mean()
+    squared = torch.nn.functional.avg_pool2d(error.square().mean(dim=1), PER_CELL)  # (B, rows, columns)
+    worst = (squared * (squared / squared.mean()).detach()).mean()  # the worse a cell, the more it counts
+    loss = error.abs().mean() + 4 * squared.mean() + 2 * worst + 0.002 * (size - 1).square().mean()
     return loss, {"rms": float(error.detach().square().mean().sqrt()) / 2, "latent": float(size.detach().mean().sqrt())}
 
 
@@ -199,8 +202,8 @@ def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
         return reconstruction(core, crops_of(rng, 12), generator, min(1.0, step / 1500))
 
     def loss_of_scenes(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        pixels = torch.cat([pictures_of(rng, 3, 0.5), pictures_of(rng, 3, 0.12)])
-        return reconstruction(core, pixels, generator)
+        pixels = torch.cat([pictures_of(rng, 4, 0.5), pictures_of(rng, 2, 0.12)])
+        return reconstruction(core, pixels, generator, 0.6)
 
     first = Stage("vae_crops", folder, core, Schedule(crops, lr=3e-3), loss_of_crops, measure)
     core.load_state_dict(first.run().state_dict())

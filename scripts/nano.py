@@ -1,0 +1,75 @@
+"""Makes the nano editor and the nano judge from nothing, stage by stage.
+
+    python scripts/nano.py all                      every stage in turn, then export and evaluation
+    python scripts/nano.py vae|text_encoder|denoiser|judge|judge_final
+    python scripts/nano.py export                   models/nano from the checkpoints of the training
+    python scripts/nano.py evaluate                 the tables of docs/nano.md, by the tool's own editor and judge
+    python scripts/nano.py dataset                  data/scenes
+    python scripts/nano.py stage early|middle DIR   a whole editor of an earlier stage
+
+A stage takes one thread and some tens of minutes. Stopped at any moment, the same command goes on from the checkpoint
+of the last minute. Checkpoints and curves (JSON lines) are in `checkpoints/nano/training`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "scripts")]
+
+import torch
+from nano import dataset, denoiser, export, judge, outcomes, report, text_encoder, vae
+
+TRAINING = CHECKOUT / "checkpoints" / "nano" / "training"
+SHIPPED = CHECKOUT / "models" / "nano"
+OWN_STAGES = ["early", "middle", "final"]
+
+
+def train_judge_final(training: Path) -> None:
+    """Train the judge on what the editor makes at three stages."""
+    judge.train_final(training, outcomes.mixed(outcomes.own_outcomes(training, OWN_STAGES, 576)))
+
+
+def export_all(training: Path) -> None:
+    """Write models/nano."""
+    export.export_editor(training, SHIPPED / "editor")
+    export.export_judge(training, SHIPPED / "judge")
+    for stage in export.STAGES:
+        export.export_stage(training, stage, SHIPPED / "stages" / stage)
+    for part, megabytes in export.sizes(SHIPPED).items():
+        print(f"{part}: {megabytes} MB")
+
+
+STAGES = {
+    "vae": vae.train,
+    "text_encoder": text_encoder.train,
+    "denoiser": denoiser.train,
+    "judge": judge.train,
+    "judge_final": train_judge_final,
+    "export": export_all,
+    "evaluate": lambda training: report.evaluate(SHIPPED, training),
+    "dataset": lambda _: dataset.write(CHECKOUT / "data" / "scenes"),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=[*STAGES, "all", "stage"])
+    parser.add_argument("rest", nargs="*", help="of `stage`: which one, and the folder to write to")
+    parser.add_argument("--training", type=Path, default=TRAINING, help="folder of checkpoints and curves")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if options.what == "stage":
+        if len(options.rest) != 2 or options.rest[0] not in export.STAGES:
+            parser.error("give `stage early DIR` or `stage middle DIR`")
+        export.assemble_stage(SHIPPED, options.rest[0], Path(options.rest[1]))
+        return
+    names = [name for name in STAGES if name != "dataset"] if options.what == "all" else [options.what]
+    for name in names:
+        STAGES[name](options.training)
+
+
+if __name__ == "__main__":
+    main()
