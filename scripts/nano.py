@@ -15,12 +15,12 @@ import argparse
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "scripts")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's editbench, installed or not
 
 import torch
 from nano import dataset, denoiser, export, judge, outcomes, report, text_encoder, vae
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 TRAINING = CHECKOUT / "checkpoints" / "nano" / "training"
 SHIPPED = CHECKOUT / "models" / "nano"
 OWN_STAGES = ["early", "middle", "final"]

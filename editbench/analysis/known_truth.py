@@ -58,7 +58,9 @@ class KnownTruth:
                 if "target_image_path" in record
             }
         except OSError as error:
-            raise UserError(f"metric.records={records}: cannot be read ({error.strerror}); give a records file") from error
+            raise UserError(
+                f"metric.records={records}: cannot be read ({error.strerror}); give a records file"
+            ) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"metric.records={records}: is no JSON list of records with pictures ({error})") from error
 

@@ -6,7 +6,20 @@ from pathlib import Path
 import numpy as np
 
 from nano.pictures import draw
-from nano.scenes import BACKGROUNDS, CATEGORIES, COLOURS, FAMILIES, SHAPES, SIZE, Scene, SceneEdit, SceneSampler, colour_of, describe, shape_of
+from nano.scenes import (
+    BACKGROUNDS,
+    CATEGORIES,
+    COLOURS,
+    FAMILIES,
+    SHAPES,
+    SIZE,
+    Scene,
+    SceneEdit,
+    SceneSampler,
+    colour_of,
+    describe,
+    shape_of,
+)
 
 SEED = 2024
 
@@ -25,7 +38,12 @@ def edits_of(each: int, seed: int = SEED) -> list[SceneEdit]:
 def shown(scene: Scene) -> dict[str, object]:
     """A scene as plain data."""
     objects = [
-        {"shape": SHAPES[shape_of(scene.cells[cell])], "colour": COLOURS[colour_of(scene.cells[cell])], "row": cell // SIZE, "column": cell % SIZE}
+        {
+            "shape": SHAPES[shape_of(scene.cells[cell])],
+            "colour": COLOURS[colour_of(scene.cells[cell])],
+            "row": cell // SIZE,
+            "column": cell % SIZE,
+        }
         for cell in scene.objects()
     ]
     return {"background": BACKGROUNDS[scene.background], "objects": objects}

@@ -4,6 +4,7 @@ Beside the velocity, every layer's tokens are trained to tell what their cell ho
 and where it lies. VAE and text encoder are finished and stay as they are.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,18 @@ from diffusers import FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DMod
 from make_tiny_checkpoints import build_scheduler
 
 from nano.pictures import assemble, cells_for_vae
-from nano.scenes import BACKGROUNDS, CELLS, COLOURS, FAMILIES, SHAPES, SIZE, SceneEdit, SceneSampler, colour_of, shape_of
+from nano.scenes import (
+    BACKGROUNDS,
+    CELLS,
+    COLOURS,
+    FAMILIES,
+    SHAPES,
+    SIZE,
+    SceneEdit,
+    SceneSampler,
+    colour_of,
+    shape_of,
+)
 from nano.text_encoder import HIDDEN, ProbedEncoder
 from nano.training import Schedule, Stage, averaged_weights
 from nano.vae import LATENT, Core, build_vae, to_tensor
@@ -141,7 +153,9 @@ class Frozen:
     def pairs(self, sampler: SceneSampler, edits: list[SceneEdit]) -> Pairs:
         """Prepare edits, each said in one of its ways."""
         languages = ["en" if sampler.rng.random() < 0.5 else "zh" for _ in edits]
-        said = [edit.text(language, int(sampler.rng.integers(6))) for edit, language in zip(edits, languages, strict=True)]
+        said = [
+            edit.text(language, int(sampler.rng.integers(6))) for edit, language in zip(edits, languages, strict=True)
+        ]
         text, mask = self.texts(edits, said)
         return Pairs(self.latents(edits, False), self.latents(edits, True), text, mask, target_labels(edits), edits)
 
@@ -162,7 +176,10 @@ def target_labels(edits: list[SceneEdit]) -> dict[str, torch.Tensor]:
     shapes = [[shape_of(kind) + 1 for kind in edit.target.cells] for edit in edits]
     colours = [[colour_of(kind) + 1 for kind in edit.target.cells] for edit in edits]
     changed = [
-        [int(edit.source.background != edit.target.background or a != b) for a, b in zip(edit.source.cells, edit.target.cells, strict=True)]
+        [
+            int(edit.source.background != edit.target.background or a != b)
+            for a, b in zip(edit.source.cells, edit.target.cells, strict=True)
+        ]
         for edit in edits
     ]
     backgrounds = [[edit.target.background] * CELLS for edit in edits]
@@ -178,7 +195,8 @@ class ProbedDenoiser(torch.nn.Module):
         self.transformer = build_transformer()
         sizes = LABELS | PLACES
         self.probes = torch.nn.ModuleList(
-            torch.nn.ModuleDict({name: torch.nn.Linear(WIDTH, size) for name, size in sizes.items()}) for _ in range(LAYERS)
+            torch.nn.ModuleDict({name: torch.nn.Linear(WIDTH, size) for name, size in sizes.items()})
+            for _ in range(LAYERS)
         )
         self._hidden: list[torch.Tensor] = []
         for block in self.transformer.transformer_blocks:
@@ -187,7 +205,9 @@ class ProbedDenoiser(torch.nn.Module):
     def _keep(self, _block: torch.nn.Module, _inputs: object, outputs: tuple[torch.Tensor, torch.Tensor]) -> None:
         self._hidden.append(outputs[1])
 
-    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, pairs: Pairs) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
+    def forward(
+        self, noisy: torch.Tensor, sigma: torch.Tensor, pairs: Pairs
+    ) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
         """Velocity of the noisy tokens, (B, 16, 64), and every layer's logits."""
         self._hidden.clear()
         shapes = [[(1, SIZE, SIZE), (1, SIZE, SIZE)]] * len(noisy)
@@ -212,7 +232,14 @@ def batch_of(pairs: Pairs, index: torch.Tensor) -> Pairs:
     longest = int(pairs.mask[index].sum(1).max())
     labels = {name: values[index] for name, values in pairs.labels.items()}
     edits = [pairs.edits[i] for i in index.tolist()]
-    return Pairs(pairs.source[index], pairs.target[index], pairs.text[index, :longest], pairs.mask[index, :longest], labels, edits)
+    return Pairs(
+        pairs.source[index],
+        pairs.target[index],
+        pairs.text[index, :longest],
+        pairs.mask[index, :longest],
+        labels,
+        edits,
+    )
 
 
 def flow_loss(model: ProbedDenoiser, pairs: Pairs, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
@@ -235,7 +262,9 @@ def _layer_loss(told: dict[str, torch.Tensor], labels: dict[str, torch.Tensor]) 
     total = torch.zeros(())
     for name, logits in told.items():
         wanted = labels[name] if name in labels else places[name].expand(len(logits), -1)
-        total = total + (1.0 if name in labels else 0.3) * torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+        total = total + (1.0 if name in labels else 0.3) * torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), wanted.flatten()
+        )
     return total
 
 
@@ -255,7 +284,7 @@ def denoise(model: ProbedDenoiser, pairs: Pairs, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     latents = torch.randn(pairs.source.shape, generator=generator)
     sigmas = scheduler_sigmas()
-    for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for now, after in itertools.pairwise(sigmas):
         velocity, _ = model(latents, now.expand(len(latents)), pairs)
         latents = latents + (after - now) * velocity
     return latents
@@ -279,7 +308,12 @@ def measurement(frozen: Frozen, each: int = 20) -> Callable[[torch.nn.Module], d
         errors = cell_errors(frozen.pictures(denoise(model, pairs, seed=1)), pairs.edits)  # type: ignore[arg-type]
         strict = (errors <= 0.05).all(axis=1)
         found = {family: float(strict[i * each : (i + 1) * each].mean()) for i, family in enumerate(FAMILIES)}
-        return {"strict": float(strict.mean()), "cells": float((errors <= 0.05).mean()), "rms": float(errors.mean()), **found}
+        return {
+            "strict": float(strict.mean()),
+            "cells": float((errors <= 0.05).mean()),
+            "rms": float(errors.mean()),
+            **found,
+        }
 
     return measure
 

@@ -64,7 +64,9 @@ def load_editor(folder: Path) -> DiffusersEditor:
 def outcome(edit: SceneEdit, number: int, edited: Image.Image, seconds: float, kind: str) -> Outcome:
     """Work out the truth about an edited picture."""
     source, target = draw(edit.source), draw(edit.target)
-    return Outcome(edit, language_of(number), source, edited, true_score(source, edited, Truth(target, SIZE)), seconds, kind)
+    return Outcome(
+        edit, language_of(number), source, edited, true_score(source, edited, Truth(target, SIZE)), seconds, kind
+    )
 
 
 def language_of(number: int) -> str:
@@ -109,7 +111,12 @@ def controls(edits: Sequence[SceneEdit], outcomes: Sequence[Outcome]) -> list[Ou
     for number, edit in enumerate(edits):
         noise = Image.fromarray(rng.integers(0, 256, (PIXELS, PIXELS, 3), dtype=np.uint8))
         other = outcomes[(number + 7) % len(outcomes)].edited
-        pictures = {"unchanged": draw(edit.source), "black": Image.new("RGB", (PIXELS, PIXELS)), "noise": noise, "other": other}
+        pictures = {
+            "unchanged": draw(edit.source),
+            "black": Image.new("RGB", (PIXELS, PIXELS)),
+            "noise": noise,
+            "other": other,
+        }
         made += [outcome(edit, number, picture, 0.0, kind) for kind, picture in pictures.items()]
     return made
 

@@ -6,7 +6,20 @@ import numpy as np
 
 from editbench.analysis.truth import score_pixels
 from nano.pictures import assemble, cells_for_vae
-from nano.scenes import BACKGROUNDS, CELLS, COLOURS, FAMILIES, KINDS, NONE, SIZE, Scene, SceneEdit, SceneSampler, beside, colour_of, kind, shape_of
+from nano.scenes import (
+    BACKGROUNDS,
+    CELLS,
+    COLOURS,
+    FAMILIES,
+    KINDS,
+    SIZE,
+    Scene,
+    SceneEdit,
+    SceneSampler,
+    beside,
+    kind,
+    shape_of,
+)
 
 SIDE = 64
 
@@ -70,7 +83,11 @@ def _outcome(sampler: SceneSampler, edit: SceneEdit) -> np.ndarray:
     elif way < 0.97:
         made = pixels_of([sampler.edit().target])[0]
     else:
-        made = np.full((SIDE, SIDE, 3), rng.random() * (rng.random() < 0.5)) if rng.random() < 0.5 else rng.random((SIDE, SIDE, 3))
+        made = (
+            np.full((SIDE, SIDE, 3), rng.random() * (rng.random() < 0.5))
+            if rng.random() < 0.5
+            else rng.random((SIDE, SIDE, 3))
+        )
     return np.clip(_smeared(rng, made), 0, 1)
 
 
@@ -131,6 +148,3 @@ def draw(sampler: SceneSampler, count: int, families: tuple[str, ...] = FAMILIES
     """Draw edits of some families with outcomes."""
     edits = [sampler.edit(families[int(sampler.rng.integers(len(families)))]) for _ in range(count)]
     return judged(edits, flawed(sampler, edits))
-
-
-__all__ = ["NONE", "Judged", "colour_of", "draw", "flawed", "judged", "pixels_of"]

@@ -59,7 +59,9 @@ def build_judge(tokenizer: Qwen2Tokenizer) -> Qwen3VLForConditionalGeneration:
         "num_position_embeddings": 64,
         "deepstack_visual_indexes": [],
     }
-    model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **token_ids(tokenizer)))
+    model = Qwen3VLForConditionalGeneration(
+        Qwen3VLConfig(text_config=text, vision_config=vision, **token_ids(tokenizer))
+    )
     model.generation_config = build_generation_config(tokenizer)
     return model
 
@@ -152,7 +154,9 @@ class JudgeReader:
         category = CATEGORIES[FAMILIES[judged.edits[0].family]]
         ids = []
         for edit, text, language, score in zip(judged.edits, texts, languages, judged.scores, strict=True):
-            prompt = self._prompt(category, mode, short).replace("<D>", describe(edit.source, language)).replace("<I>", text)
+            prompt = (
+                self._prompt(category, mode, short).replace("<D>", describe(edit.source, language)).replace("<I>", text)
+            )
             ids.append(self._expand(self.tokenizer(prompt + answer(float(score), mode)).input_ids))
         sources = assemble(cells_drawn(), *_arrays(judged.edits)).astype(np.float32) / 255
         shown = np.stack([sources, self.edited_as_seen(judged.edited)], axis=1)
@@ -181,7 +185,9 @@ class JudgeReader:
             tokens[row, : len(one)], mask[row, : len(one)] = torch.tensor(one), 1
         is_image = (tokens == self.pad).long()
         grid = torch.tensor([[1, 2 * SIZE, 2 * SIZE]] * (2 * count))
-        positions, _ = self.model.model.get_rope_index(tokens, mm_token_type_ids=is_image, image_grid_thw=grid, attention_mask=mask)
+        positions, _ = self.model.model.get_rope_index(
+            tokens, mm_token_type_ids=is_image, image_grid_thw=grid, attention_mask=mask
+        )
         prefix = int(is_image[0].argmax()) - 1
         lengths = mask.sum(1) - prefix
         last = lengths - behind - 1
@@ -216,14 +222,23 @@ class ProbedJudge(torch.nn.Module):
         super().__init__()
         tokenizer = judge_tokenizer()
         self.judge = build_judge(tokenizer)
-        self.judge.model.visual.patch_embed.forward = functools.partial(_embed_patches, self.judge.model.visual.patch_embed)
+        self.judge.model.visual.patch_embed.forward = functools.partial(
+            _embed_patches, self.judge.model.visual.patch_embed
+        )
         self.reader = JudgeReader(self.judge, build_judge_processor(tokenizer))
         self.probes = torch.nn.ModuleList(
-            torch.nn.ModuleDict({name: torch.nn.Linear(HIDDEN, size) for name, size in LABELS.items()}) for _ in range(HEADER)
+            torch.nn.ModuleDict({name: torch.nn.Linear(HIDDEN, size) for name, size in LABELS.items()})
+            for _ in range(HEADER)
         )
         self.wrong = torch.nn.ModuleList(torch.nn.Linear(HIDDEN, CELLS) for _ in range(HEADER + 1))
         self.source = torch.nn.ModuleDict({name: torch.nn.Linear(HIDDEN, size) for name, size in IMAGE_LABELS.items()})
-        self.edited = torch.nn.ModuleDict({"changed": torch.nn.Linear(HIDDEN, 2), "row": torch.nn.Linear(HIDDEN, SIZE), "column": torch.nn.Linear(HIDDEN, SIZE)})
+        self.edited = torch.nn.ModuleDict(
+            {
+                "changed": torch.nn.Linear(HIDDEN, 2),
+                "row": torch.nn.Linear(HIDDEN, SIZE),
+                "column": torch.nn.Linear(HIDDEN, SIZE),
+            }
+        )
 
     def forward(self, asked: Asked) -> torch.Tensor:
         """Hidden states of the rows behind the prefix, (B, L, H)."""
@@ -231,16 +246,24 @@ class ProbedJudge(torch.nn.Module):
         language = model.language_model
         count, length = asked.tokens.shape
         ids = torch.arange(len(asked.prefix))[None]
-        prefix = language(inputs_embeds=language.embed_tokens(asked.prefix)[None], position_ids=ids.expand(3, 1, -1), use_cache=True)
+        prefix = language(
+            inputs_embeds=language.embed_tokens(asked.prefix)[None], position_ids=ids.expand(3, 1, -1), use_cache=True
+        )
         cache = Cache([PrefixLayer(layer.keys, layer.values, count) for layer in prefix.past_key_values.layers])
         grid = torch.tensor([[1, 2 * SIZE, 2 * SIZE]] * (2 * count))
         seen = model.visual(asked.pixels, grid_thw=grid).pooler_output  # (B * 32, H)
         embedded = language.embed_tokens(asked.tokens)
-        embedded = embedded.scatter(1, asked.images[..., None].expand(-1, -1, HIDDEN), seen.reshape(count, 2 * CELLS, HIDDEN))
+        embedded = embedded.scatter(
+            1, asked.images[..., None].expand(-1, -1, HIDDEN), seen.reshape(count, 2 * CELLS, HIDDEN)
+        )
         first = ids.shape[1]
         mask = torch.ones(length, first + length).tril(first).log()[None, None]  # 0 or minus infinity
         return language(
-            inputs_embeds=embedded, position_ids=asked.positions, attention_mask=mask, past_key_values=cache, use_cache=True
+            inputs_embeds=embedded,
+            position_ids=asked.positions,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
         ).last_hidden_state
 
 
@@ -263,7 +286,11 @@ def judge_loss(model: ProbedJudge, judged: Judged, asked: Asked, mode: str) -> t
     spread = (mean - (wanted * torch.arange(10)).sum(1)).square().mean()
     loss = said + 0.1 * spread + 0.3 * _answer_loss(model, hidden, asked, mode)
     probes = _probe_loss(model, hidden, asked, judged)
-    return loss + probes, {"said": float(said.detach()), "error": float(spread.detach()) ** 0.5, "probes": float(probes.detach())}
+    return loss + probes, {
+        "said": float(said.detach()),
+        "error": float(spread.detach()) ** 0.5,
+        "probes": float(probes.detach()),
+    }
 
 
 def _answer_loss(model: ProbedJudge, hidden: torch.Tensor, asked: Asked, mode: str) -> torch.Tensor:
@@ -299,7 +326,9 @@ def _probe_loss(model: ProbedJudge, hidden: torch.Tensor, asked: Asked, judged: 
         total = total + 0.3 * entropy(probe(images[:, :CELLS]).flatten(0, 1), of_source[name].flatten())
     of_edited = places | {"changed": torch.tensor(judged.changed).long()}
     for name, probe in model.edited.items():
-        total = total + (1.0 if name == "changed" else 0.2) * entropy(probe(images[:, CELLS:]).flatten(0, 1), of_edited[name].flatten())
+        total = total + (1.0 if name == "changed" else 0.2) * entropy(
+            probe(images[:, CELLS:]).flatten(0, 1), of_edited[name].flatten()
+        )
     return total
 
 
@@ -315,7 +344,10 @@ def draw_asked(
     families = families_of(CATEGORIES[FAMILIES[int(sampler.rng.integers(len(FAMILIES)))]])
     judged = outcomes(sampler, count, families)
     languages = ["en" if sampler.rng.random() < 0.5 else "zh" for _ in judged.edits]
-    texts = [edit.text(language, int(sampler.rng.integers(6))) for edit, language in zip(judged.edits, languages, strict=True)]
+    texts = [
+        edit.text(language, int(sampler.rng.integers(6)))
+        for edit, language in zip(judged.edits, languages, strict=True)
+    ]
     return judged, model.reader.rows(judged, mode, texts, languages, short)
 
 
@@ -338,7 +370,11 @@ def measure(model: torch.nn.Module, short: bool = False, batches: int = 8) -> di
         said += (likely * torch.arange(10)).sum(1).tolist()
         true += judged.scores.tolist()
         wrong.append(((model.wrong[-1](hidden[rows, asked.last]) > 0).numpy() == judged.wrong).all(1).mean())  # type: ignore
-    return {"spearman": spearman(np.array(said), np.array(true)), "mae": float(np.abs(np.array(said) - true).mean()), "wrong_right": float(np.mean(wrong))}
+    return {
+        "spearman": spearman(np.array(said), np.array(true)),
+        "mae": float(np.abs(np.array(said) - true).mean()),
+        "wrong_right": float(np.mean(wrong)),
+    }
 
 
 Outcomes = Callable[[SceneSampler, int, tuple[str, ...]], Judged]

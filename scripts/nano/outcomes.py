@@ -29,10 +29,14 @@ def own_outcomes(training: Path, stages: list[str], each: int, seed: int = 70_00
     for number, stage in enumerate(stages):
         model = ProbedDenoiser()
         own = training / f"denoiser-{stage}.pt"
-        model.load_state_dict(torch.load(own, weights_only=True) if own.is_file() else averaged_weights(training, "denoiser"))
+        model.load_state_dict(
+            torch.load(own, weights_only=True) if own.is_file() else averaged_weights(training, "denoiser")
+        )
         for begin in range(0, each, 96):
             drawn = [sampler.edit() for _ in range(min(96, each - begin))]
-            pictures.append(frozen.pictures(denoise(model, frozen.pairs(sampler, drawn), seed=seed + number * each + begin)))
+            pictures.append(
+                frozen.pictures(denoise(model, frozen.pairs(sampler, drawn), seed=seed + number * each + begin))
+            )
             edits += drawn
     edited = np.concatenate(pictures)
     found = {}
@@ -51,7 +55,11 @@ def mixed(own: dict[str, Judged]) -> Callable[[SceneSampler, int, tuple[str, ...
         pool = own[CATEGORIES[families[0]]]
         index = sampler.rng.choice(len(pool.edits), count, replace=len(pool.edits) < count)
         return Judged(
-            [pool.edits[i] for i in index], pool.edited[index], pool.scores[index], pool.wrong[index], pool.changed[index]
+            [pool.edits[i] for i in index],
+            pool.edited[index],
+            pool.scores[index],
+            pool.wrong[index],
+            pool.changed[index],
         )
 
     return outcomes

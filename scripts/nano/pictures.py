@@ -9,9 +9,18 @@ import functools
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from nano.scenes import BACKGROUNDS, CELLS, COLOURS, KINDS, SHAPES, SIZE, Scene, colour_of, kind, shape_of
+from nano.scenes import BACKGROUNDS, CELLS, KINDS, SHAPES, SIZE, Scene, colour_of, shape_of
 
-RGB = ((215, 40, 40), (243, 138, 28), (250, 222, 60), (40, 150, 62), (40, 85, 215), (125, 35, 165), (250, 250, 250), (25, 25, 25))
+RGB = (
+    (215, 40, 40),
+    (243, 138, 28),
+    (250, 222, 60),
+    (40, 150, 62),
+    (40, 85, 215),
+    (125, 35, 165),
+    (250, 250, 250),
+    (25, 25, 25),
+)
 RGB_BACKGROUNDS = ((180, 180, 180), (235, 212, 160), (250, 170, 195), (130, 200, 250), (150, 230, 170), (95, 65, 45))
 PIXELS = 128  # a side of a scene
 SEEN = 64  # a side of what the VAE's trained part sees: the pipeline's 1024 pixels averaged over 16 x 16
@@ -90,7 +99,7 @@ def assemble(looks: np.ndarray, backgrounds: np.ndarray, cells: np.ndarray) -> n
 
 
 def through_pipeline(image: Image.Image, side: int, resample: Image.Resampling) -> np.ndarray:
-    """A source image as a model sees it: enlarged as the pipeline does, then made small again, (side, side, 3) uint8."""
+    """A source image as a model sees it: enlarged as the pipeline does, then made small, (side, side, 3) uint8."""
     large = image.resize((PIPELINE, PIPELINE), Image.Resampling.LANCZOS)
     return np.asarray(large.resize((side, side), resample))
 
@@ -120,6 +129,3 @@ def cells_for_vae() -> np.ndarray:
 def cells_for_encoder() -> np.ndarray:
     """All looks of a cell as the text encoder sees them: (6, 25, 2, 28, 28, 3) uint8."""
     return _looks_through_pipeline(ENCODER, Image.Resampling.BICUBIC)
-
-
-__all__ = ["COLOURS", "assemble", "cells_drawn", "cells_for_encoder", "cells_for_vae", "draw", "kind"]

@@ -39,7 +39,9 @@ def evaluate(shipped: Path, training: Path, each: int = EACH) -> dict[str, objec
         "parameters": export.parameters(shipped),
         "seconds_an_edit": float(np.median([o.seconds for o in made["final"]])),
         "editor": {stage: evaluation.table(outcomes) for stage, outcomes in made.items()},
-        "judge": {mode: judge_figures(shipped / "judge", made, synthetic, controls, mode) for mode in ("expected", "generate")},
+        "judge": {
+            mode: judge_figures(shipped / "judge", made, synthetic, controls, mode) for mode in ("expected", "generate")
+        },
     }
     export.write_json(shipped / "evaluation.json", found)
     sheet(made["final"][:12]).save(shipped / "edits.png", optimize=True)
@@ -52,7 +54,10 @@ def _synthetic(outcomes: list[Outcome]) -> list[Outcome]:
     pictures = flawed(sampler, [one.edit for one in outcomes])
     images = [Image.fromarray((255 * picture).round().astype(np.uint8)) for picture in pictures]
     large = [image.resize((PIPELINE, PIPELINE), Image.Resampling.NEAREST) for image in images]
-    return [evaluation.outcome(one.edit, n, image, 0.0, "synthetic") for n, (one, image) in enumerate(zip(outcomes, large, strict=True))]
+    return [
+        evaluation.outcome(one.edit, n, image, 0.0, "synthetic")
+        for n, (one, image) in enumerate(zip(outcomes, large, strict=True))
+    ]
 
 
 def judge_figures(
@@ -78,7 +83,10 @@ def judge_figures(
         "synthetic": agreement(by_kind["synthetic"]),
         "own_and_synthetic": agreement(own + by_kind["synthetic"]),
         "with_controls": agreement([pair for pairs in by_kind.values() for pair in pairs]),
-        "mean_by_kind": {kind: {"judged": float(np.mean(pairs, axis=0)[0]), "true": float(np.mean(pairs, axis=0)[1])} for kind, pairs in by_kind.items()},
+        "mean_by_kind": {
+            kind: {"judged": float(np.mean(pairs, axis=0)[0]), "true": float(np.mean(pairs, axis=0)[1])}
+            for kind, pairs in by_kind.items()
+        },
         "final_over_middle_p": _paired(by_kind["final"], by_kind["middle"]),
     }
 

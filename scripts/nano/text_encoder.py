@@ -15,7 +15,20 @@ from transformers import Cache, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGenera
 
 from editbench.judges.prompt_prefix import PrefixLayer
 from nano.pictures import cells_for_encoder
-from nano.scenes import BACKGROUNDS, CELLS, COLOURS, FAMILIES, KINDS, NONE, SHAPES, SIZE, SceneEdit, SceneSampler, colour_of, shape_of
+from nano.scenes import (
+    BACKGROUNDS,
+    CELLS,
+    COLOURS,
+    FAMILIES,
+    KINDS,
+    NONE,
+    SHAPES,
+    SIZE,
+    SceneEdit,
+    SceneSampler,
+    colour_of,
+    shape_of,
+)
 from nano.training import Schedule, Stage
 from nano.words import editor_tokenizer
 
@@ -230,7 +243,9 @@ class ProbedEncoder(torch.nn.Module):
             torch.nn.ModuleDict({name: torch.nn.Linear(HIDDEN, size) for name, size in LABELS.items()})
             for _ in range(HEADER)
         )
-        self.image_probes = torch.nn.ModuleDict({name: torch.nn.Linear(HIDDEN, size) for name, size in IMAGE_LABELS.items()})
+        self.image_probes = torch.nn.ModuleDict(
+            {name: torch.nn.Linear(HIDDEN, size) for name, size in IMAGE_LABELS.items()}
+        )
         mean, std = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954, 0.26130258, 0.27577711])
         self.register_buffer("patches", patches(cells_for_encoder(), PATCH, mean, std), persistent=False)
 
@@ -269,7 +284,9 @@ class ProbedEncoder(torch.nn.Module):
         return told | {f"image_{name}": probe(image) for name, probe in self.image_probes.items()}
 
 
-def draw_rows(encoder: ProbedEncoder, rng: np.random.Generator, count: int, held_out: bool | None = False) -> tuple[Rows, list[list[SceneEdit]]]:
+def draw_rows(
+    encoder: ProbedEncoder, rng: np.random.Generator, count: int, held_out: bool | None = False
+) -> tuple[Rows, list[list[SceneEdit]]]:
     """Draw `count` scenes with four instructions each, in English and Chinese."""
     sampler = SceneSampler(rng, held_out)
     groups, texts = [], []

@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -109,7 +108,7 @@ class Stage:
         path = path or self.checkpoint
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
-        os.replace(partial, path)
+        partial.replace(path)
 
     def log(self, line: dict[str, Any]) -> None:
         """Add a line to the curve."""
@@ -159,7 +158,9 @@ class Stage:
                 with torch.no_grad():
                     figures |= self.measure(self.averaged)
             if (step + 1) % self.schedule.log_every == 0 or last or due:
-                self.log({"step": step + 1, "seconds": round(self.seconds, 1), "lr": self.schedule.rate(step), **figures})
+                self.log(
+                    {"step": step + 1, "seconds": round(self.seconds, 1), "lr": self.schedule.rate(step), **figures}
+                )
             if keep and step + 1 in keep:
                 torch.save(self.averaged.state_dict(), self.folder / f"{self.name}-{keep[step + 1]}.pt")
             if last or time.monotonic() - saved > SAVE_EVERY_S:
@@ -174,5 +175,7 @@ def averaged_weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
     Raises:
         FileNotFoundError: the stage has not been trained.
     """
-    weights: dict[str, torch.Tensor] = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)["averaged"]
+    weights: dict[str, torch.Tensor] = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)[
+        "averaged"
+    ]
     return weights

@@ -62,14 +62,22 @@ def _drop_unused(vae: AutoencoderKLQwenImage) -> None:
 
 def _set_outer_levels(vae: AutoencoderKLQwenImage) -> None:
     encoder, decoder = vae.encoder, vae.decoder
-    outer = [encoder.conv_in, *encoder.down_blocks[: 2 * OUTER], *decoder.up_blocks[-OUTER:], decoder.norm_out, decoder.conv_out]
+    outer = [
+        encoder.conv_in,
+        *encoder.down_blocks[: 2 * OUTER],
+        *decoder.up_blocks[-OUTER:],
+        decoder.norm_out,
+        decoder.conv_out,
+    ]
     for module in outer:
         module.requires_grad_(False)
         for name, weight in module.named_parameters():
             weight.fill_(1.0 if "gamma" in name else 0.0)
     for channel in range(3):
         encoder.conv_in.weight[channel, channel, -1, 1, 1] = 1.0
-    for residual, resample in zip(encoder.down_blocks[0 : 2 * OUTER : 2], encoder.down_blocks[1 : 2 * OUTER : 2], strict=True):
+    for residual, resample in zip(
+        encoder.down_blocks[0 : 2 * OUTER : 2], encoder.down_blocks[1 : 2 * OUTER : 2], strict=True
+    ):
         _pass_through(residual, 3)
         for channel in range(3):
             resample.resample[1].weight[channel, channel, :2, :2] = 0.25
@@ -190,7 +198,11 @@ def measure(core: Core) -> dict[str, float]:
     pixels = torch.cat([pictures_of(rng, 32, 0.12), pictures_of(rng, 16, 0.5)])
     error = (core.decode(core.encode(pixels)).clamp(-1, 1) - pixels) / 2
     by_cell = error.reshape(len(pixels), 3, 4, 16, 4, 16).square().mean(dim=(1, 3, 5)).sqrt()
-    return {"psnr": float(-10 * error.square().mean().log10()), "worst_cell": float(by_cell.max()), "p99_cell": float(by_cell.flatten().quantile(0.99))}
+    return {
+        "psnr": float(-10 * error.square().mean().log10()),
+        "worst_cell": float(by_cell.max()),
+        "p99_cell": float(by_cell.flatten().quantile(0.99)),
+    }
 
 
 def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
@@ -198,10 +210,14 @@ def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
     torch.manual_seed(0)
     core = Core(build_vae())
 
-    def loss_of_crops(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss_of_crops(
+        step: int, rng: np.random.Generator, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         return reconstruction(core, crops_of(rng, 12), generator, min(1.0, step / 1500))
 
-    def loss_of_scenes(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss_of_scenes(
+        step: int, rng: np.random.Generator, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         pixels = torch.cat([pictures_of(rng, 4, 0.5), pictures_of(rng, 2, 0.12)])
         return reconstruction(core, pixels, generator, 0.6)
 

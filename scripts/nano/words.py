@@ -10,12 +10,32 @@ from transformers import AddedToken, Qwen2Tokenizer
 
 from nano import scenes
 
-TEMPLATE_LINE = re.compile(r"^(?:Describe|explain|meets) .*$", re.M)
 RUBRICS = Path(__file__).parents[2] / "conf" / "rubric"
-CHINESE = (
-    "把 将 让 变成 改为 移除 去掉 背景 向 往 移动 移 一格 的 图形 落到 放到 地面上 。 ： 、 空".split()
-    + [*scenes.COLOURS_ZH, *scenes.SHAPES_ZH, *scenes.BACKGROUNDS_ZH, *scenes.SIDES_ZH, *scenes.WAYS_ZH]
+SAID = (
+    "把",
+    "将",
+    "让",
+    "变成",
+    "改为",
+    "移除",
+    "去掉",
+    "背景",
+    "向",
+    "往",
+    "移动",
+    "移",
+    "一格",
+    "的",
+    "图形",
+    "落到",
+    "放到",
+    "地面上",
+    "。",
+    "：",
+    "、",
+    "空",
 )
+CHINESE = (*SAID, *scenes.COLOURS_ZH, *scenes.SHAPES_ZH, *scenes.BACKGROUNDS_ZH, *scenes.SIDES_ZH, *scenes.WAYS_ZH)
 
 
 def spoken() -> list[str]:

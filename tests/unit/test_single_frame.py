@@ -18,7 +18,9 @@ def same(one, other):
     return torch.allclose(one, other, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (1, 1, 0), ((1, 3, 3), 1, (0, 1, 1)), (3, (1, 2, 2), 1)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 1, 1), (1, 1, 0), ((1, 3, 3), 1, (0, 1, 1)), (3, (1, 2, 2), 1)]
+)
 def test_every_kind_of_convolution_gives_the_same_for_one_frame(kernel, stride, padding):
     torch.manual_seed(1)
     conv = QwenImageCausalConv3d(3, 5, kernel, stride=stride, padding=padding).double()
