@@ -32,7 +32,7 @@ def evaluate(shipped: Path, training: Path, each: int = EACH) -> dict[str, objec
     for stage in export.STAGES:
         export.assemble_stage(shipped, stage, training / f"editor-{stage}")
         made[stage] = evaluation.edit_all(training / f"editor-{stage}", edits, stage)
-    synthetic = _synthetic(made["final"])
+    flawed_ones = synthetic(made["final"])
     controls = evaluation.controls(edits, made["final"])
     found: dict[str, object] = {
         "megabytes": export.sizes(shipped),
@@ -40,7 +40,8 @@ def evaluate(shipped: Path, training: Path, each: int = EACH) -> dict[str, objec
         "seconds_an_edit": float(np.median([o.seconds for o in made["final"]])),
         "editor": {stage: evaluation.table(outcomes) for stage, outcomes in made.items()},
         "judge": {
-            mode: judge_figures(shipped / "judge", made, synthetic, controls, mode) for mode in ("expected", "generate")
+            mode: judge_figures(shipped / "judge", made, flawed_ones, controls, mode)
+            for mode in ("expected", "generate")
         },
     }
     export.write_json(shipped / "evaluation.json", found)
@@ -48,7 +49,7 @@ def evaluate(shipped: Path, training: Path, each: int = EACH) -> dict[str, objec
     return found
 
 
-def _synthetic(outcomes: list[Outcome]) -> list[Outcome]:
+def synthetic(outcomes: list[Outcome]) -> list[Outcome]:
     """Outcomes of the same edits with known flaws, enlarged as the editor's are."""
     sampler = SceneSampler(np.random.default_rng(95_000), True)
     pictures = flawed(sampler, [one.edit for one in outcomes])
@@ -61,10 +62,10 @@ def _synthetic(outcomes: list[Outcome]) -> list[Outcome]:
 
 
 def judge_figures(
-    folder: Path, made: dict[str, list[Outcome]], synthetic: list[Outcome], controls: list[Outcome], mode: str
+    folder: Path, made: dict[str, list[Outcome]], flawed_ones: list[Outcome], controls: list[Outcome], mode: str
 ) -> dict[str, object]:
     """Agreement of the judge with the truth, and how it tells stages and controls apart."""
-    groups = {**made, "synthetic": synthetic}
+    groups = {**made, "synthetic": flawed_ones}
     for one in controls:
         groups.setdefault(one.kind, []).append(one)
     every = [one for outcomes in groups.values() for one in outcomes]
