@@ -1,7 +1,7 @@
 """Makes the nano editor and the nano judge from nothing, stage by stage.
 
     python scripts/nano.py all                      every stage in turn, then export and evaluation
-    python scripts/nano.py vae|text_encoder|denoiser|judge|judge_final
+    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|judge|judge_final
     python scripts/nano.py export                   models/nano from the checkpoints of the training
     python scripts/nano.py evaluate                 the tables of docs/nano.md, by the tool's own editor and judge
     python scripts/nano.py dataset                  data/scenes
@@ -45,6 +45,7 @@ STAGES = {
     "vae": vae.train,
     "text_encoder": text_encoder.train,
     "denoiser": denoiser.train,
+    "vae_decoder": vae.train_decoder,
     "judge": judge.train,
     "judge_final": train_judge_final,
     "export": export_all,

@@ -112,7 +112,8 @@ class Frozen:
 
     def __init__(self, folder: Path) -> None:
         self.core = Core(build_vae())
-        self.core.load_state_dict(averaged_weights(folder, "vae"))
+        longest = "vae_decoder" if (folder / "vae_decoder.pt").is_file() else "vae"
+        self.core.load_state_dict(averaged_weights(folder, longest))
         self.encoder = ProbedEncoder(editor_tokenizer())
         self.encoder.load_state_dict(averaged_weights(folder, "text_encoder"))
         self.core.eval().requires_grad_(False)

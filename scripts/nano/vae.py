@@ -15,7 +15,7 @@ from diffusers import AutoencoderKLQwenImage
 from editbench.editors.single_frame import use_conv2d_for_single_frames
 from nano.pictures import assemble, cells_for_vae
 from nano.scenes import BACKGROUNDS, CELLS, KINDS
-from nano.training import Schedule, Stage
+from nano.training import Schedule, Stage, averaged_weights
 
 BASE = 4
 MULTIPLIERS = [1, 2, 2, 2, 3, 6, 10, 16]
@@ -225,3 +225,18 @@ def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
     core.load_state_dict(first.run().state_dict())
     second = Stage("vae", folder, core, Schedule(scenes, lr=2e-3), loss_of_scenes, measure, seed=1)
     return second.run()
+
+
+def train_decoder(folder: Path, steps: int = 1200) -> Core:
+    """Train the decoder alone for longer: latents stay as they are, so the denoiser needs not to be finished first."""
+    torch.manual_seed(1)
+    core = Core(build_vae())
+    core.load_state_dict(averaged_weights(folder, "vae"))
+    core.vae.encoder.requires_grad_(False)
+    core.vae.quant_conv.requires_grad_(False)
+
+    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        pixels = torch.cat([pictures_of(rng, 4, 0.3), pictures_of(rng, 4, 0.12)])
+        return reconstruction(core, pixels, generator, 0.6)
+
+    return Stage("vae_decoder", folder, core, Schedule(steps, lr=2e-3), loss, measure, seed=7).run()

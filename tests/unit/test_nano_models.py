@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-CHECKOUT = Path(__file__).parents[2]
-sys.path.insert(0, str(CHECKOUT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from nano import evaluation, report
 from nano.scenes import FAMILIES
 
 from editbench.analysis.agreement_with_truth import judge_against_truth
 
+CHECKOUT = Path(__file__).parents[2]
 MODELS = CHECKOUT / "models" / "nano"
 SEED = 91_000  # other scenes than those of the model card
 

@@ -110,7 +110,7 @@ def test_the_pipeline_drops_exactly_the_template_up_to_the_image(encoder):
 
 
 def test_several_instructions_in_a_row_are_read_as_each_alone(encoder):
-    rows, groups = text_encoder.draw_rows(encoder, np.random.default_rng(0), 1)
+    _, groups = text_encoder.draw_rows(encoder, np.random.default_rng(0), 1)
     texts = ["Make the background pink.", "把红色圆形变成蓝色。", "Delete the red circle.", "Turn the background mint."]
     together = encoder.reader.rows(groups, [texts])
     with torch.no_grad():
@@ -207,19 +207,17 @@ def test_the_judge_is_asked_in_training_as_the_tool_asks(judging, mode):
     mine = torch.cat([asked.prefix, asked.tokens[0]])
     length = expected["input_ids"].shape[1]
     assert mine[:length].tolist() == expected["input_ids"][0].tolist()
-    assert judging.reader.tokenizer.decode(mine[length:]) == ("10.000" if mode == "x" else judge.answer(10, mode))
+    assert judging.reader.tokenizer.decode(mine[length:]) == judge.answer(10, mode)
     seen = expected["pixel_values"].reshape(-1, 3, 2, 16 * 16)[:, :, 0].reshape(128, -1)
     assert (asked.pixels - seen).abs().max() < 0.03  # the tool's picture has whole grey levels
     assert int(asked.tokens[0, asked.last[0]]) == judging.reader.tokenizer.encode(judge.ANSWER_START)[-1]
 
 
 def test_the_answer_fits_the_form_that_the_rubric_asks_for():
-    assert [judge.answer(score, "expected") for score in (0.4, 3.6, 9.7, 10)] == [
-        f"{d}<|im_end|>" for d in (0, 4, 9, 9)
-    ]
-    assert [judge.answer(score, "generate") for score in (0, 3.67, 10)] == [
-        f"{n}<|im_end|>" for n in ("0.000", "3.600", "9.900")
-    ]
+    digits = [judge.answer(score, "expected") for score in (0.4, 3.6, 9.7, 10)]
+    numbers = [judge.answer(score, "generate") for score in (0, 3.67, 10)]
+    assert digits == [f"{digit}<|im_end|>" for digit in (0, 4, 9, 9)]
+    assert numbers == [f"{number}<|im_end|>" for number in ("0.000", "3.600", "9.900")]
 
 
 @pytest.mark.parametrize("mode", judge.MODES)
