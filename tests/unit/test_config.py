@@ -99,6 +99,7 @@ def test_no_shipped_file_is_left_out_by_these_tests():
         "dataset",
         "editor",
         "judge",
+        "metric",
         "experiment",
         "rubric",
     }
@@ -234,8 +235,8 @@ MISTAKES = [
     (["source.formats=[]"], "source.formats=[]", "formats that Pillow reads"),
     # unknown choices
     (["editor=fak"], "editor=fak", "choose one of diffusers, fake, flux2"),
-    (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, qwen3_vl"),
-    (["dataset=json"], "dataset=json", "choose one of json_file"),
+    (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, nano, openai, qwen3_vl"),
+    (["dataset=json"], "dataset=json", "choose one of folder, gedit"),
     (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "choose one of diffusers, fake, flux2"),
     (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "editor.checkpoint=Qwen/Qwen-Image-Edit"),
     (["judge=/data/my_judge"], "judge=/data/my_judge", "judge.checkpoint=/data/my_judge"),
