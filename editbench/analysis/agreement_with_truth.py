@@ -17,9 +17,9 @@ def judge_against_truth(judged: Sequence[float], true: Sequence[float]) -> dict[
 
     Returns:
         `n`; `spearman`, equal scores sharing their mean rank, None below three samples or where all of one side are
-        equal; `mean_error`, judged minus true; `mean_absolute_error`; `calibration`, a row for each fifth of the judge's
-        scale that holds samples: `from` and `to` (of the judge's score, the last one including its end), `n`, mean
-        `judged` and mean `true`.
+        equal; `mean_error`, judged minus true; `mean_absolute_error`; `calibration`, a row for each fifth of the
+        judge's scale that holds samples: `from` and `to` (of the judge's score, the last one including its end), `n`,
+        mean `judged` and mean `true`.
 
     Raises:
         ValueError: the two are not of one length, or a score is not from 0 to 10.

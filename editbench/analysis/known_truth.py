@@ -65,7 +65,7 @@ class KnownTruth:
             raise UserError(f"metric.records={records}: is no JSON list of records with pictures ({error})") from error
 
     def measure(self, sample: Sample, source: Image.Image, edited: Image.Image) -> dict[str, float | None]:
-        """Give `true_score` (0 to 10), `true_strict` (0 or 1) and `true_cells` (0 to 1); None without a wanted picture."""
+        """Give `true_score` (0 to 10), `true_strict` (0 or 1) and `true_cells` (0 to 1); None without a target."""
         if sample.sample_id not in self._targets:
             return dict.fromkeys(self.NAMES)
         path, cells = self._targets[sample.sample_id]

@@ -118,9 +118,10 @@ class DiffusersEditor:
         if type(self._pipe).__name__ == "GlmImagePipeline":
             take_joined_features(self._pipe.vision_language_encoder)
         if device.startswith("cpu") and getattr(self._pipe, "vae", None) is not None:
-            from editbench.editors.single_frame import use_conv2d_for_single_frames
+            from editbench.editors import single_frame
 
-            use_conv2d_for_single_frames(self._pipe.vae)
+            single_frame.use_conv2d_for_single_frames(self._pipe.vae)
+            single_frame.use_sums_for_channel_norms(self._pipe.vae)
 
     def _load(self, pipeline: str, checkpoint: str, **arguments: Any) -> Any:
         """Load the pipeline with arguments of `from_pretrained`; overridden where a pipeline is there already."""

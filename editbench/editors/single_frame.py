@@ -1,6 +1,7 @@
-"""A video VAE's causal convolutions, on a single frame: the 2-D convolution that they equal, which a CPU does faster.
+"""A video VAE on a single frame, in operations that a CPU does faster and that give the same.
 
-Causal padding puts zeros before the first frame, so of a 3-D kernel only the last slice in time meets the picture.
+Causal padding puts zeros before the first frame, so of a 3-D kernel only the last slice in time meets the picture: a
+2-D convolution. The norm over channels sums squares in place of a reduction that strides through memory.
 """
 
 import functools
@@ -27,6 +28,32 @@ def use_conv2d_for_single_frames(vae: torch.nn.Module) -> int:
             module.forward = functools.partial(_forward, module, module.forward)  # type: ignore[method-assign]
             changed += 1
     return changed
+
+
+def use_sums_for_channel_norms(vae: torch.nn.Module) -> int:
+    """Have every norm over channels of a VAE divide by the root of a sum of squares.
+
+    Args:
+        vae: Changed in place; norms that are `QwenImageRMS_norm` or work alike (`F.normalize` over dimension 1, times
+            `scale` and `gamma`, plus `bias`) and are in float32 or wider.
+
+    Returns:
+        The number of norms it applies to.
+    """
+    changed = 0
+    for module in vae.modules():
+        known = all(hasattr(module, name) for name in ("channel_first", "scale", "gamma", "bias"))
+        if known and module.channel_first and module.gamma.dtype in (torch.float32, torch.float64):
+            module.forward = functools.partial(_normalize, module)
+            changed += 1
+    return changed
+
+
+def _normalize(norm: Any, x: torch.Tensor) -> torch.Tensor:
+    """Divide (B, C, ...) by its length over channels, which is held above 1e-12 as by `F.normalize`."""
+    length = x.square().sum(dim=1, keepdim=True).sqrt_().clamp_min_(1e-12)
+    normalized: torch.Tensor = (x / length).mul_(norm.scale * norm.gamma) + norm.bias
+    return normalized
 
 
 def _sees_one_slice(conv: torch.nn.Conv3d) -> bool:

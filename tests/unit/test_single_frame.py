@@ -3,9 +3,9 @@
 import pytest
 import torch
 from diffusers import AutoencoderKLQwenImage
-from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d, QwenImageRMS_norm
 
-from editbench.editors.single_frame import use_conv2d_for_single_frames
+from editbench.editors.single_frame import use_conv2d_for_single_frames, use_sums_for_channel_norms
 
 
 def vae():
@@ -55,3 +55,28 @@ def test_a_convolution_that_sees_more_than_the_last_slice_is_left_alone():
     plain = torch.nn.Conv3d(3, 3, 3, padding=1)
     not_padded = QwenImageCausalConv3d(3, 3, (3, 1, 1), stride=(2, 1, 1), padding=(0, 0, 0))
     assert use_conv2d_for_single_frames(torch.nn.ModuleList([plain, not_padded])) == 0
+
+
+def test_norms_over_channels_give_the_same():
+    torch.manual_seed(2)
+    norm = QwenImageRMS_norm(6, images=False).double()
+    torch.nn.init.normal_(norm.gamma)
+    x = torch.randn(2, 6, 1, 5, 4, dtype=torch.double)
+    x[0, :, 0, 0, 0] = 0.0  # no length to divide by
+    expected = norm(x)
+    assert use_sums_for_channel_norms(norm) == 1
+    assert same(norm(x), expected)
+
+
+def test_a_whole_vae_with_both_gives_the_same():
+    model, picture = vae(), torch.rand(1, 3, 1, 16, 16, dtype=torch.double)
+    with torch.no_grad():
+        expected = model.decode(model.encode(picture).latent_dist.mode()).sample
+        assert use_conv2d_for_single_frames(model) > 10
+        assert use_sums_for_channel_norms(model) > 10
+        assert same(model.decode(model.encode(picture).latent_dist.mode()).sample, expected)
+
+
+def test_norms_in_half_precision_and_over_the_last_dimension_are_left_alone():
+    half = QwenImageRMS_norm(4, images=False).to(torch.bfloat16)
+    assert use_sums_for_channel_norms(torch.nn.ModuleList([half, QwenImageRMS_norm(4, channel_first=False)])) == 0
