@@ -20,7 +20,7 @@ SIDE = 64
 RIGHT = 0.05
 """Greatest error of a cell that counts as right (root mean square, 0..1); no two looks of a cell are closer."""
 
-BLIND = 0.02
+BLIND = 0.03
 """Error of a cell that is not seen: what it costs to store a picture."""
 
 SPOILT = 0.03

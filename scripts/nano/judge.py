@@ -20,6 +20,7 @@ from editbench.judges.base import Request
 from editbench.judges.chat_template import ChatTemplate
 from editbench.judges.prompt_prefix import PrefixLayer
 from nano.flaws import Judged, draw
+from nano.judge_start import start_from_encoder
 from nano.pictures import assemble, cells_drawn
 from nano.scenes import BACKGROUNDS, CATEGORIES, CELLS, FAMILIES, KINDS, NONE, SIZE, SceneEdit, SceneSampler, describe
 from nano.text_encoder import LABELS, edit_labels
@@ -48,6 +49,7 @@ def build_judge(tokenizer: Qwen2Tokenizer) -> Qwen3VLForConditionalGeneration:
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
         head_dim=HIDDEN // HEADS,
+        attention_bias=True,
         rope_parameters=rope,
     )
     vision = {
@@ -384,7 +386,9 @@ def train(folder: Path, short_steps: int = 1000, full_steps: int = 300, batch: i
     """Train the judge on synthetic outcomes: without the rubrics' words at first, then as the tool asks."""
     torch.manual_seed(4)
     model = ProbedJudge()
-    short = _stage("judge_short", folder, model, Schedule(short_steps, lr=2e-3, measure_every=100), True, batch, draw)
+    if not (folder / "judge_short.pt").is_file():
+        start_from_encoder(model, folder)
+    short = _stage("judge_short", folder, model, Schedule(short_steps, lr=1.5e-3, measure_every=100), True, batch, draw)
     model.load_state_dict(short.run().state_dict())
     full = _stage("judge", folder, model, Schedule(full_steps, lr=1e-3, measure_every=100), False, batch // 2, draw)
     return full.run()  # type: ignore[return-value]

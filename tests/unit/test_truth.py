@@ -38,17 +38,17 @@ def test_the_unchanged_source_has_nothing():
 
 
 def test_half_of_the_way_is_half_of_the_score():
-    # From red to blue the error is sqrt(2 / 3); halfway it is 128 / 255 of it; 0.02 is not seen of either.
+    # From red to blue the error is sqrt(2 / 3); halfway it is 128 / 255 of it; 0.03 is not seen of either.
     before, halfway = math.sqrt(2 / 3), math.sqrt(2 / 3) * 128 / 255
     found = true_score(SOURCE, picture([[(128, 0, 127), GREY], [GREY, GREY]]), TRUTH)
-    assert found["score"] == pytest.approx(10 * (1 - (halfway - 0.02) / (before - 0.02)))
+    assert found["score"] == pytest.approx(10 * (1 - (halfway - 0.03) / (before - 0.03)))
 
 
 def test_what_is_spoilt_elsewhere_divides_the_score():
-    # One of three other cells went from grey to grey + 0.09: (0.09 - 0.02) / 3 on the mean, over 0.03.
+    # One of three other cells went from grey to grey + 0.09: (0.09 - 0.03) / 3 on the mean, over 0.03.
     edited = picture([[BLUE, (151, 151, 151)], [GREY, GREY]])
     found = true_score(SOURCE, edited, TRUTH)
-    assert found["score"] == pytest.approx(10 * math.exp(-(23 / 255 - 0.02) / 3 / 0.03), rel=1e-6)
+    assert found["score"] == pytest.approx(10 * math.exp(-(23 / 255 - 0.03) / 3 / 0.03), rel=1e-6)
     assert (found["strict"], found["cells_right"]) == (False, 0.75)
 
 
