@@ -1,7 +1,7 @@
 """Makes the nano editor and the nano judge from nothing, stage by stage.
 
     python scripts/nano.py all                      every stage in turn, then export and evaluation
-    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|judge|judge_final
+    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|judge_short|judge
     python scripts/nano.py export                   models/nano from the checkpoints of the training
     python scripts/nano.py evaluate                 the tables of docs/nano.md, by the tool's own editor and judge
     python scripts/nano.py dataset                  data/scenes
@@ -26,7 +26,7 @@ SHIPPED = CHECKOUT / "models" / "nano"
 OWN_STAGES = ["early", "middle", "final"]
 
 
-def train_judge_final(training: Path) -> None:
+def train_judge(training: Path) -> None:
     """Train the judge on what the editor makes at three stages."""
     judge.train_final(training, outcomes.mixed(outcomes.own_outcomes(training, OWN_STAGES, 576)))
 
@@ -46,8 +46,8 @@ STAGES = {
     "text_encoder": text_encoder.train,
     "denoiser": denoiser.train,
     "vae_decoder": vae.train_decoder,
-    "judge": judge.train,
-    "judge_final": train_judge_final,
+    "judge_short": judge.train,
+    "judge": train_judge,
     "export": export_all,
     "evaluate": lambda training: report.evaluate(SHIPPED, training),
     "dataset": lambda _: dataset.write(CHECKOUT / "data" / "scenes"),

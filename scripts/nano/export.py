@@ -60,7 +60,7 @@ def _stored(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     return model.to(dtype)
 
 
-def export_judge(training: Path, folder: Path, name: str = "judge_final", dtype: torch.dtype = torch.bfloat16) -> None:
+def export_judge(training: Path, folder: Path, name: str = "judge", dtype: torch.dtype = torch.bfloat16) -> None:
     """Write the judge and its processor; `name` is the training stage it comes from."""
     model = ProbedJudge()
     model.load_state_dict(averaged_weights(training, name))

@@ -382,34 +382,32 @@ def measure(model: torch.nn.Module, short: bool = False, batches: int = 8) -> di
 Outcomes = Callable[[SceneSampler, int, tuple[str, ...]], Judged]
 
 
-def train(folder: Path, short_steps: int = 1000, full_steps: int = 300, batch: int = 48) -> ProbedJudge:
-    """Train the judge on synthetic outcomes: without the rubrics' words at first, then as the tool asks."""
+def train(folder: Path, steps: int = 550, batch: int = 48) -> ProbedJudge:
+    """Train the judge on synthetic outcomes, without the rubrics' words, which cost most of the time."""
     torch.manual_seed(4)
     model = ProbedJudge()
     if not (folder / "judge_short.pt").is_file():
         start_from_encoder(model, folder)
-    short = _stage("judge_short", folder, model, Schedule(short_steps, lr=1.5e-3, measure_every=100), True, batch, draw)
-    model.load_state_dict(short.run().state_dict())
-    full = _stage("judge", folder, model, Schedule(full_steps, lr=1e-3, measure_every=100), False, batch // 2, draw)
-    return full.run()  # type: ignore[return-value]
+    schedule = Schedule(steps, lr=1.5e-3, measure_every=100)
+    return _stage("judge_short", folder, model, schedule, batch, draw).run()  # type: ignore[return-value]
 
 
 def train_final(folder: Path, outcomes: Outcomes, steps: int = 300, batch: int = 24) -> ProbedJudge:
-    """Train the judge further on outcomes of the editor's own."""
+    """Train the judge further as the tool asks, on outcomes of the editor's own as well."""
     torch.manual_seed(5)
     model = ProbedJudge()
-    model.load_state_dict(averaged_weights(folder, "judge"))
-    schedule = Schedule(steps, lr=6e-4, measure_every=100)
-    return _stage("judge_final", folder, model, schedule, False, batch, outcomes).run()  # type: ignore[return-value]
+    model.load_state_dict(averaged_weights(folder, "judge_short"))
+    schedule = Schedule(steps, lr=1e-3, measure_every=100)
+    return _stage("judge", folder, model, schedule, batch, outcomes).run()  # type: ignore[return-value]
 
 
-def _stage(
-    name: str, folder: Path, model: ProbedJudge, schedule: Schedule, short: bool, batch: int, outcomes: Outcomes
-) -> Stage:
+def _stage(name: str, folder: Path, model: ProbedJudge, schedule: Schedule, batch: int, outcomes: Outcomes) -> Stage:
+    short = name == "judge_short"
+
     def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         mode = MODES[step % 2]
         judged, asked = draw_asked(model, SceneSampler(rng), batch, mode, short, outcomes)
         return judge_loss(model, judged, asked, mode)
 
-    seed = {"judge_short": 4, "judge": 5, "judge_final": 6}[name]
-    return Stage(name, folder, model, schedule, loss, functools.partial(measure, short=short), seed=seed)
+    measured = functools.partial(measure, short=short)
+    return Stage(name, folder, model, schedule, loss, measured, seed=4 if short else 6)
