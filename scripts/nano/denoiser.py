@@ -36,9 +36,9 @@ LAYERS, HEADS, HEAD = 4, 3, 32
 WIDTH = HEADS * HEAD
 ROPE = (8, 12, 12)  # dimensions of a head for frame, height and width
 TOKEN = 4 * LATENT
-STEPS = 4  # of denoising
-AT_NOISE = 0.35  # share of training at pure noise
-CHANGED_WEIGHT = 4.0
+STEPS = 2  # of denoising: what the scheduler makes of them is one great step and a small one
+AT_NOISE = 0.85  # share of training at pure noise
+WEIGHT = 4.0  # of cells that change or hold a shape
 LABELS = {"shape": len(SHAPES) + 1, "colour": len(COLOURS) + 1, "background": len(BACKGROUNDS), "changed": 2}
 PLACES = {"row": SIZE, "column": SIZE}
 POOL, STEPS_PER_POOL = 3072, 400
@@ -251,7 +251,8 @@ def flow_loss(model: ProbedDenoiser, pairs: Pairs, generator: torch.Generator) -
     noise = torch.randn(pairs.target.shape, generator=generator)
     level = sigma[:, None, None]
     velocity, logits = model((1 - level) * pairs.target + level * noise, sigma, pairs)
-    weight = 1 + (CHANGED_WEIGHT - 1) * pairs.labels["changed"][..., None]
+    counts = (pairs.labels["changed"] > 0) | (pairs.labels["shape"] > 0)  # (B, 16)
+    weight = 1 + (WEIGHT - 1) * counts[..., None]
     flow = ((velocity - (noise - pairs.target)).square() * weight).mean()
     probes = sum(_layer_loss(told, pairs.labels) for told in logits) / LAYERS
     return flow + 0.2 * probes, {"flow": float(flow.detach()), "probes": float(probes.detach())}

@@ -4,6 +4,7 @@ It is asked as the tool asks: by the rubrics of conf/rubric, with both pictures,
 answer, its tokens are trained to tell what was asked, what the cells hold, and which of them changed or are wrong.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from transformers import Cache, Qwen2Tokenizer, Qwen3VLConfig, Qwen3VLForConditi
 from editbench.judges.base import Request
 from editbench.judges.chat_template import ChatTemplate
 from editbench.judges.prompt_prefix import PrefixLayer
-from nano.flaws import Judged, draw
+from nano.flaws import Judged, draw, flawed
+from nano.flaws import judged as judge_outcomes
 from nano.judge_start import start_from_encoder
 from nano.pictures import assemble, cells_drawn
 from nano.scenes import BACKGROUNDS, CATEGORIES, CELLS, FAMILIES, KINDS, NONE, SIZE, SceneEdit, SceneSampler, describe
-from nano.text_encoder import LABELS, edit_labels
+from nano.text_encoder import LABELS, PER_IMAGE, edit_labels, several
 from nano.training import Schedule, Stage, averaged_weights
 from nano.words import RUBRICS, judge_tokenizer
 
@@ -102,7 +104,8 @@ class Asked:
         last: Where the last token of the answer's start stands in each row, (B,).
         heads: Where the probed tokens stand, (B, 4): three of the turn's head and `last`.
         images: Where the image tokens stand, (B, 32): the source's, then the edited picture's.
-        pixels: Patches of all images, row by row, source first.
+        pixels: Patches of the images of every `each`-th row, source first.
+        each: So many rows in succession are about the same two pictures.
     """
 
     prefix: torch.Tensor
@@ -112,6 +115,7 @@ class Asked:
     heads: torch.Tensor
     images: torch.Tensor
     pixels: torch.Tensor
+    each: int = 1
 
 
 class JudgeReader:
@@ -143,7 +147,7 @@ class JudgeReader:
         wide = np.einsum("ij,njkc->nikc", self._shrink, edited, optimize=True)
         return np.clip(np.einsum("ij,nkjc->nkic", self._shrink, wide, optimize=True), 0, 1)
 
-    def rows(self, judged: Judged, mode: str, texts: list[str], languages: list[str], short: bool) -> Asked:
+    def rows(self, judged: Judged, mode: str, texts: list[str], languages: list[str], each: int = 0) -> Asked:
         """Lay out a batch of one category.
 
         Args:
@@ -151,8 +155,10 @@ class JudgeReader:
             mode: `generate` or `expected`.
             texts: The instructions as said.
             languages: The descriptions' languages.
-            short: Leave out what says nothing about the sample; for the first part of training.
+            each: Above 0, what says nothing about the sample is left out, and so many samples in succession are about
+                the same two pictures; for the first part of training.
         """
+        short = each > 0
         category = CATEGORIES[FAMILIES[judged.edits[0].family]]
         ids = []
         for edit, text, language, score in zip(judged.edits, texts, languages, judged.scores, strict=True):
@@ -160,9 +166,11 @@ class JudgeReader:
                 self._prompt(category, mode, short).replace("<D>", describe(edit.source, language)).replace("<I>", text)
             )
             ids.append(self._expand(self.tokenizer(prompt + answer(float(score), mode)).input_ids))
-        sources = assemble(cells_drawn(), *_arrays(judged.edits)).astype(np.float32) / 255
-        shown = np.stack([sources, self.edited_as_seen(judged.edited)], axis=1)
-        return self._laid_out(ids, 5 if mode == "generate" else 2, self.patches(shown.reshape(-1, PIXELS, PIXELS, 3)))
+        shared = max(each, 1)
+        sources = assemble(cells_drawn(), *_arrays(judged.edits[::shared])).astype(np.float32) / 255
+        shown = np.stack([sources, self.edited_as_seen(judged.edited[::shared])], axis=1)
+        asked = self._laid_out(ids, 5 if mode == "generate" else 2, self.patches(shown.reshape(-1, PIXELS, PIXELS, 3)))
+        return dataclasses.replace(asked, each=shared)
 
     def _prompt(self, category: str, mode: str, short: bool) -> str:
         """The tool's prompt, with <D> for the description and <I> for the instruction."""
@@ -251,22 +259,54 @@ class ProbedJudge(torch.nn.Module):
         prefix = language(
             inputs_embeds=language.embed_tokens(asked.prefix)[None], position_ids=ids.expand(3, 1, -1), use_cache=True
         )
-        cache = Cache([PrefixLayer(layer.keys, layer.values, count) for layer in prefix.past_key_values.layers])
-        grid = torch.tensor([[1, 2 * SIZE, 2 * SIZE]] * (2 * count))
-        seen = model.visual(asked.pixels, grid_thw=grid).pooler_output  # (B * 32, H)
-        embedded = language.embed_tokens(asked.tokens)
-        embedded = embedded.scatter(
-            1, asked.images[..., None].expand(-1, -1, HIDDEN), seen.reshape(count, 2 * CELLS, HIDDEN)
-        )
-        first = ids.shape[1]
-        mask = torch.ones(length, first + length).tril(first).log()[None, None]  # 0 or minus infinity
-        return language(
+        grid = torch.tensor([[1, 2 * SIZE, 2 * SIZE]] * (len(asked.pixels) // (4 * CELLS)))
+        seen = model.visual(asked.pixels, grid_thw=grid).pooler_output  # (pictures * 16, H)
+        embedded = language.embed_tokens(asked.tokens[:: asked.each])
+        images = asked.images[:: asked.each, :, None].expand(-1, -1, HIDDEN)
+        embedded = embedded.scatter(1, images, seen.reshape(images.shape))
+        first, shared = ids.shape[1], int(asked.images[0, -1]) + 2
+        mask = torch.ones(length, first + length).tril(first)
+        positions = asked.positions
+        if asked.each > 1:  # the pictures once, then what is said of them, each as if it were alone
+            rest = language.embed_tokens(asked.tokens[:, shared:]).reshape(len(embedded), -1, HIDDEN)
+            embedded = torch.cat([embedded[:, :shared], rest], dim=1)
+            said = positions[..., shared:].reshape(3, len(embedded), -1)
+            positions = torch.cat([positions[:, :: asked.each, :shared], said], dim=2)
+            mask = _packed_mask(mask, first + shared, asked.each)
+        hidden: torch.Tensor = language(
             inputs_embeds=embedded,
-            position_ids=asked.positions,
-            attention_mask=mask,
-            past_key_values=cache,
+            position_ids=positions,
+            attention_mask=mask.log()[None, None],  # 0 or minus infinity
+            past_key_values=self._cache(prefix, len(embedded)),
             use_cache=True,
         ).last_hidden_state
+        if asked.each == 1:
+            return hidden
+        of_pictures = hidden[:, :shared].repeat_interleave(asked.each, dim=0)
+        return torch.cat([of_pictures, hidden[:, shared:].reshape(count, -1, HIDDEN)], dim=1)
+
+    @staticmethod
+    def _cache(prefix: Any, rows: int) -> Cache:
+        return Cache([PrefixLayer(layer.keys, layer.values, rows) for layer in prefix.past_key_values.layers])
+
+
+def _packed_mask(causal: torch.Tensor, shared: int, each: int) -> torch.Tensor:
+    """Let several segments see what they share and themselves.
+
+    Args:
+        causal: Of one segment: (L, P + L), 1 where it may look, with P tokens before the row.
+        shared: P and the tokens of the row that all segments share.
+        each: Segments.
+    """
+    own = causal.shape[1] - shared
+    top, rest = causal[:-own], causal[-own:]
+    segments = torch.block_diag(*[rest[:, shared:]] * each)
+    return torch.cat(
+        [
+            torch.nn.functional.pad(top, (0, own * (each - 1))),
+            torch.cat([rest[:, :shared].repeat(each, 1), segments], 1),
+        ]
+    )
 
 
 def soft_digits(scores: torch.Tensor, mode: str) -> torch.Tensor:
@@ -340,17 +380,28 @@ def families_of(category: str) -> tuple[str, ...]:
 
 
 def draw_asked(
-    model: ProbedJudge, sampler: SceneSampler, count: int, mode: str, short: bool = False, outcomes: "Outcomes" = draw
+    model: ProbedJudge, sampler: SceneSampler, count: int, mode: str, outcomes: "Outcomes" = draw
 ) -> tuple[Judged, Asked]:
     """Draw a batch of one category, said in English or Chinese."""
     families = families_of(CATEGORIES[FAMILIES[int(sampler.rng.integers(len(FAMILIES)))]])
     judged = outcomes(sampler, count, families)
-    languages = ["en" if sampler.rng.random() < 0.5 else "zh" for _ in judged.edits]
-    texts = [
-        edit.text(language, int(sampler.rng.integers(6)))
-        for edit, language in zip(judged.edits, languages, strict=True)
-    ]
-    return judged, model.reader.rows(judged, mode, texts, languages, short)
+    return judged, model.reader.rows(judged, mode, *_said(sampler, judged.edits))
+
+
+def draw_packed(model: ProbedJudge, sampler: SceneSampler, count: int, mode: str) -> tuple[Judged, Asked]:
+    """Draw `count` pairs of pictures; of each, one of four instructions led to the outcome, and all four are asked."""
+    groups = [several(sampler) for _ in range(count)]
+    made = flawed(sampler, [group[int(sampler.rng.integers(PER_IMAGE))] for group in groups])
+    edits = [edit for group in groups for edit in group]
+    outcome = judge_outcomes(edits, made.repeat(PER_IMAGE, axis=0))
+    return outcome, model.reader.rows(outcome, mode, *_said(sampler, edits), each=PER_IMAGE)
+
+
+def _said(sampler: SceneSampler, edits: list[SceneEdit]) -> tuple[list[str], list[str]]:
+    """Instructions, each in one of its ways, and their languages."""
+    languages = ["en" if sampler.rng.random() < 0.5 else "zh" for _ in edits]
+    phrasings = sampler.rng.integers(6, size=len(edits)).tolist()
+    return [edit.text(*how) for edit, *how in zip(edits, languages, phrasings, strict=True)], languages
 
 
 def spearman(one: np.ndarray, other: np.ndarray) -> float:
@@ -360,36 +411,42 @@ def spearman(one: np.ndarray, other: np.ndarray) -> float:
     return float(spearmanr(one, other).statistic)
 
 
-def measure(model: torch.nn.Module, short: bool = False, batches: int = 8) -> dict[str, float]:
+def measure(model: torch.nn.Module, packed: bool = False, batches: int = 8) -> dict[str, float]:
     """Rank correlation with the truth on unseen, held-out edits with synthetic outcomes."""
     sampler = SceneSampler(np.random.default_rng(60_000), True)
     said, true, wrong = [], [], []
     for _ in range(batches):
-        judged, asked = draw_asked(model, sampler, 32, "expected", short)  # type: ignore[arg-type]
+        judged, asked = (
+            draw_packed(model, sampler, 8, "expected") if packed else draw_asked(model, sampler, 32, "expected")
+        )  # type: ignore[arg-type]
         hidden = model(asked)
         rows = torch.arange(len(hidden))
         likely = model.judge.lm_head(hidden[rows, asked.last])[:, model.reader.digits].softmax(1)  # type: ignore
         said += (likely * torch.arange(10)).sum(1).tolist()
         true += judged.scores.tolist()
         wrong.append(((model.wrong[-1](hidden[rows, asked.last]) > 0).numpy() == judged.wrong).all(1).mean())  # type: ignore
-    return {
-        "spearman": spearman(np.array(said), np.array(true)),
-        "mae": float(np.abs(np.array(said) - true).mean()),
-        "wrong_right": float(np.mean(wrong)),
-    }
+    found = np.array(said)
+    error = float(np.abs(found - true).mean())
+    return {"spearman": spearman(found, np.array(true)), "mae": error, "wrong_right": float(np.mean(wrong))}
 
 
 Outcomes = Callable[[SceneSampler, int, tuple[str, ...]], Judged]
 
 
-def train(folder: Path, steps: int = 550, batch: int = 48) -> ProbedJudge:
+def train(folder: Path, steps: int = 500, groups: int = 16) -> ProbedJudge:
     """Train the judge on synthetic outcomes, without the rubrics' words, which cost most of the time."""
     torch.manual_seed(4)
     model = ProbedJudge()
     if not (folder / "judge_short.pt").is_file():
         start_from_encoder(model, folder)
+
+    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        mode = MODES[step % 2]
+        return judge_loss(model, *draw_packed(model, SceneSampler(rng), groups, mode), mode)
+
     schedule = Schedule(steps, lr=1.5e-3, measure_every=100)
-    return _stage("judge_short", folder, model, schedule, batch, draw).run()  # type: ignore[return-value]
+    measured = functools.partial(measure, packed=True)
+    return Stage("judge_short", folder, model, schedule, loss, measured, seed=4).run()  # type: ignore[return-value]
 
 
 def train_final(folder: Path, outcomes: Outcomes, steps: int = 300, batch: int = 24) -> ProbedJudge:
@@ -397,17 +454,10 @@ def train_final(folder: Path, outcomes: Outcomes, steps: int = 300, batch: int =
     torch.manual_seed(5)
     model = ProbedJudge()
     model.load_state_dict(averaged_weights(folder, "judge_short"))
-    schedule = Schedule(steps, lr=1e-3, measure_every=100)
-    return _stage("judge", folder, model, schedule, batch, outcomes).run()  # type: ignore[return-value]
-
-
-def _stage(name: str, folder: Path, model: ProbedJudge, schedule: Schedule, batch: int, outcomes: Outcomes) -> Stage:
-    short = name == "judge_short"
 
     def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         mode = MODES[step % 2]
-        judged, asked = draw_asked(model, SceneSampler(rng), batch, mode, short, outcomes)
-        return judge_loss(model, judged, asked, mode)
+        return judge_loss(model, *draw_asked(model, SceneSampler(rng), batch, mode, outcomes), mode)
 
-    measured = functools.partial(measure, short=short)
-    return Stage(name, folder, model, schedule, loss, measured, seed=4 if short else 6)
+    schedule = Schedule(steps, lr=1e-3, measure_every=100)
+    return Stage("judge", folder, model, schedule, loss, measure, seed=6).run()  # type: ignore[return-value]

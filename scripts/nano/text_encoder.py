@@ -291,13 +291,13 @@ def draw_rows(
     sampler = SceneSampler(rng, held_out)
     groups, texts = [], []
     while len(groups) < count:
-        group = _several(sampler)
+        group = several(sampler)
         groups.append(group)
         texts.append([edit.text("en" if rng.random() < 0.5 else "zh", int(rng.integers(6))) for edit in group])
     return encoder.reader.rows(groups, texts), groups
 
 
-def _several(sampler: SceneSampler) -> list[SceneEdit]:
+def several(sampler: SceneSampler) -> list[SceneEdit]:
     """Edits of one scene, of families drawn at random."""
     families = ("referential", *sampler.families)  # the hardest twice
     while True:

@@ -227,7 +227,7 @@ def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
     return second.run()
 
 
-def train_decoder(folder: Path, steps: int = 1200) -> Core:
+def train_decoder(folder: Path, steps: int = 260) -> Core:
     """Train the decoder alone for longer: latents stay as they are, so the denoiser needs not to be finished first."""
     torch.manual_seed(1)
     core = Core(build_vae())
@@ -239,4 +239,6 @@ def train_decoder(folder: Path, steps: int = 1200) -> Core:
         pixels = torch.cat([pictures_of(rng, 4, 0.3), pictures_of(rng, 4, 0.12)])
         return reconstruction(core, pixels, generator, 0.6)
 
-    return Stage("vae_decoder", folder, core, Schedule(steps, lr=2e-3), loss, measure, seed=7).run()
+    return Stage(
+        "vae_decoder", folder, core, Schedule(steps, lr=7e-4, warmup=20, ema=0.98), loss, measure, seed=7
+    ).run()

@@ -1,5 +1,6 @@
 """The nano models' training: scenes and their truth, one step of every stage, and that a stopped stage goes on."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -193,7 +194,7 @@ def test_the_judge_is_asked_in_training_as_the_tool_asks(judging, mode):
     edit = sampler(4).edit("move")
     text, description = edit.text("en", 0), scenes.describe(edit.source, "en")
     outcome = flaws.judged([edit], flaws.pixels_of([edit.target]))
-    asked = judging.reader.rows(outcome, mode, [text], ["en"], short=False)
+    asked = judging.reader.rows(outcome, mode, [text], ["en"])
     rubric = judge.rubric("physical")
     user = rubric["user_template_with_source"].format(original_description=description, edit_instruction=text)
     edited = pictures.Image.fromarray((255 * outcome.edited[0]).round().astype(np.uint8))
@@ -218,6 +219,20 @@ def test_the_answer_fits_the_form_that_the_rubric_asks_for():
     numbers = [judge.answer(score, "generate") for score in (0, 3.67, 10)]
     assert digits == [f"{digit}<|im_end|>" for digit in (0, 4, 9, 9)]
     assert numbers == [f"{number}<|im_end|>" for number in ("0.000", "3.600", "9.900")]
+
+
+def test_several_instructions_about_a_pair_of_pictures_are_judged_as_each_alone(judging):
+    outcome, asked = judge.draw_packed(judging, sampler(6), 2, "generate")
+    with torch.no_grad():
+        packed = judging(asked)
+        alone = judging(
+            dataclasses.replace(
+                asked, each=1, pixels=asked.pixels.reshape(2, 128, -1).repeat_interleave(4, 0).flatten(0, 1)
+            )
+        )
+    rows = torch.arange(8)[:, None]
+    assert torch.allclose(packed[rows, asked.heads], alone[rows, asked.heads], atol=1e-4)
+    assert torch.allclose(packed[rows, asked.images], alone[rows, asked.images], atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", judge.MODES)
