@@ -222,14 +222,10 @@ def test_the_answer_fits_the_form_that_the_rubric_asks_for():
 
 
 def test_several_instructions_about_a_pair_of_pictures_are_judged_as_each_alone(judging):
-    outcome, asked = judge.draw_packed(judging, sampler(6), 2, "generate")
+    _, asked = judge.draw_packed(judging, sampler(6), 2, "generate")
+    pixels = asked.pixels.reshape(2, 128, -1).repeat_interleave(4, 0).flatten(0, 1)
     with torch.no_grad():
-        packed = judging(asked)
-        alone = judging(
-            dataclasses.replace(
-                asked, each=1, pixels=asked.pixels.reshape(2, 128, -1).repeat_interleave(4, 0).flatten(0, 1)
-            )
-        )
+        packed, alone = judging(asked), judging(dataclasses.replace(asked, each=1, pixels=pixels))
     rows = torch.arange(8)[:, None]
     assert torch.allclose(packed[rows, asked.heads], alone[rows, asked.heads], atol=1e-4)
     assert torch.allclose(packed[rows, asked.images], alone[rows, asked.images], atol=1e-4)
