@@ -1,7 +1,7 @@
 """Makes the nano editor and the nano judge from nothing, stage by stage.
 
     python scripts/nano.py all                      every stage in turn, then export and evaluation
-    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|judge_short|judge
+    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|vae_own|judge_short|judge
     python scripts/nano.py export                   models/nano from the checkpoints of the training
     python scripts/nano.py evaluate                 the tables of docs/nano.md, by the tool's own editor and judge
     python scripts/nano.py dataset                  data/scenes
@@ -46,6 +46,7 @@ STAGES = {
     "text_encoder": text_encoder.train,
     "denoiser": denoiser.train,
     "vae_decoder": vae.train_decoder,
+    "vae_own": outcomes.train_decoder_on_own,
     "judge_short": judge.train,
     "judge": train_judge,
     "export": export_all,

@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.floating[Any]]
 SIDE = 64
 """Pixels along a side that pictures are averaged to before they are compared."""
 
-RIGHT = 0.05
+RIGHT = 0.055
 """Greatest error of a cell that counts as right (root mean square, 0..1); no two looks of a cell are closer."""
 
 BLIND = 0.03

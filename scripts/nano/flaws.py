@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from editbench.analysis.truth import score_pixels
+from editbench.analysis.truth import RIGHT, score_pixels
 from nano.pictures import assemble, cells_for_vae
 from nano.scenes import (
     BACKGROUNDS,
@@ -54,7 +54,7 @@ def judged(edits: list[SceneEdit], edited: np.ndarray) -> Judged:
     source, target = (pixels_of([getattr(edit, name) for edit in edits]) for name in ("source", "target"))
     scores, wrong = score_pixels(source, edited, target, SIZE)
     _, changed = score_pixels(source, edited, source, SIZE)
-    return Judged(edits, edited, scores, wrong > 0.05, changed > 0.05)
+    return Judged(edits, edited, scores, wrong > RIGHT, changed > RIGHT)
 
 
 def flawed(sampler: SceneSampler, edits: list[SceneEdit]) -> np.ndarray:

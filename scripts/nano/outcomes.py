@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nano.denoiser import Frozen, ProbedDenoiser, denoise
-from nano.flaws import Judged, draw, judged
-from nano.scenes import CATEGORIES, FAMILIES, SceneSampler
+from nano.denoiser import Frozen, ProbedDenoiser, cell_errors, denoise, unpack
+from nano.flaws import Judged, draw, judged, pixels_of
+from nano.scenes import CATEGORIES, FAMILIES, SceneEdit, SceneSampler
 from nano.training import averaged_weights
+from nano.vae import train_decoder
 
+MISTAKEN = 0.12  # error of a cell above which the denoiser meant something else; no decoder should mend that
 OWN = 0.5  # share of batches that are the editor's own
 
 
@@ -63,3 +65,33 @@ def mixed(own: dict[str, Judged]) -> Callable[[SceneSampler, int, tuple[str, ...
         )
 
     return outcomes
+
+
+def train_decoder_on_own(training: Path, steps: int = 240, each: int = 1536, seed: int = 75_000) -> None:
+    """Train the VAE's decoder on what the denoiser makes: its errors are not those of the encoder with noise."""
+    frozen = Frozen(training)
+    sampler = SceneSampler(np.random.default_rng(seed), False)
+    model = ProbedDenoiser()
+    model.load_state_dict(averaged_weights(training, "denoiser"))
+    tokens, edits = [], []
+    for begin in range(0, each, 96):
+        drawn = [sampler.edit() for _ in range(min(96, each - begin))]
+        tokens.append(denoise(model, frozen.pairs(sampler, drawn), seed=seed + begin))
+        edits += drawn
+    latents = unpack(torch.cat(tokens)) * frozen.std + frozen.mean
+    wanted = torch.from_numpy(pixels_of([edit.target for edit in edits])).permute(0, 3, 1, 2) * 2 - 1
+    alike = (denoised_errors(frozen, torch.cat(tokens), edits) < MISTAKEN).all(axis=1)
+    usable = np.flatnonzero(alike)
+
+    def own(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        index = torch.tensor(rng.choice(usable, 8, replace=False))
+        return latents[index], wanted[index]
+
+    train_decoder(training, steps, "vae_decoder", "vae_own", own)
+
+
+def denoised_errors(frozen: Frozen, tokens: torch.Tensor, edits: list[SceneEdit]) -> np.ndarray:
+    """Errors of all cells of denoised latents, (N, 16)."""
+    return np.concatenate(
+        [cell_errors(frozen.pictures(tokens[i : i + 96]), edits[i : i + 96]) for i in range(0, len(edits), 96)]
+    )

@@ -5,6 +5,7 @@ times. What is trained is the core between 64 pixels and the latents.
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -186,10 +187,16 @@ def reconstruction(
     noise = torch.randn(latents.shape, generator=generator) * NOISE * noisy
     error = core.decode(latents + noise) - pixels
     size = latents.square().mean(dim=(0, 2, 3))  # (16,)
+    found, figures = pixel_loss(error)
+    return found + 0.002 * (size - 1).square().mean(), figures | {"latent": float(size.detach().mean().sqrt())}
+
+
+def pixel_loss(error: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+    """Loss of an error of pixels, (B, 3, H, W) in -2..2: absolute, squared, and the more the worse a cell is."""
     squared = torch.nn.functional.avg_pool2d(error.square().mean(dim=1), PER_CELL)  # (B, rows, columns)
-    worst = (squared * (squared / squared.mean()).detach()).mean()  # the worse a cell, the more it counts
-    loss = error.abs().mean() + 4 * squared.mean() + 2 * worst + 0.002 * (size - 1).square().mean()
-    return loss, {"rms": float(error.detach().square().mean().sqrt()) / 2, "latent": float(size.detach().mean().sqrt())}
+    worst = (squared * (squared / squared.mean()).detach()).mean()
+    loss = error.abs().mean() + 4 * squared.mean() + 2 * worst
+    return loss, {"rms": float(error.detach().square().mean().sqrt()) / 2}
 
 
 def measure(core: Core) -> dict[str, float]:
@@ -227,18 +234,33 @@ def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
     return second.run()
 
 
-def train_decoder(folder: Path, steps: int = 260) -> Core:
-    """Train the decoder alone for longer: latents stay as they are, so the denoiser needs not to be finished first."""
+Batch = Callable[[np.random.Generator], tuple[torch.Tensor, torch.Tensor]]
+
+
+def train_decoder(
+    folder: Path, steps: int = 260, begin: str = "vae", name: str = "vae_decoder", own: Batch | None = None
+) -> Core:
+    """Train the decoder alone for longer: latents stay as they are, so other stages need not be trained again.
+
+    Args:
+        folder: Of the checkpoints.
+        steps: Steps in all.
+        begin: The stage it begins with.
+        name: Its own name.
+        own: Draws latents, (B, 16, 8, 8), and the pictures to be made of them, to be trained on beside the encoder's.
+    """
     torch.manual_seed(1)
     core = Core(build_vae())
-    core.load_state_dict(averaged_weights(folder, "vae"))
+    core.load_state_dict(averaged_weights(folder, begin))
     core.vae.encoder.requires_grad_(False)
     core.vae.quant_conv.requires_grad_(False)
 
     def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        if own is not None and step % 3:
+            latents, pixels = own(rng)
+            return pixel_loss(core.decode(latents) - pixels)
         pixels = torch.cat([pictures_of(rng, 4, 0.3), pictures_of(rng, 4, 0.12)])
         return reconstruction(core, pixels, generator, 0.6)
 
-    return Stage(
-        "vae_decoder", folder, core, Schedule(steps, lr=7e-4, warmup=20, ema=0.98), loss, measure, seed=7
-    ).run()
+    schedule = Schedule(steps, lr=7e-4, warmup=20, ema=0.98)
+    return Stage(name, folder, core, schedule, loss, measure, seed=7).run()

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from nano import denoiser, flaws, judge, pictures, scenes, text_encoder, training, vae
 from nano.scenes import FAMILIES, Scene, SceneEdit, SceneSampler
 
+from editbench.analysis.truth import RIGHT
 from editbench.judges.base import Request
 from editbench.judges.chat_template import ChatTemplate
 
@@ -59,7 +60,7 @@ def test_no_two_looks_of_a_cell_are_within_the_strict_bound():
     for floor in (0, 1):
         looks = pictures.cells_for_vae()[:, :, floor].reshape(-1, 16 * 16 * 3).astype(float) / 255
         apart = np.sqrt(((looks[:, None] - looks[None]) ** 2).mean(-1)) + 9 * np.eye(len(looks))
-        assert apart.min() > 0.05
+        assert apart.min() > RIGHT
 
 
 def test_flaws_are_scored_from_0_to_10_and_cover_the_scale():
