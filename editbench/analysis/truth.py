@@ -17,8 +17,8 @@ Pixels = npt.NDArray[np.floating[Any]]
 SIDE = 64
 """Pixels along a side that pictures are averaged to before they are compared."""
 
-RIGHT = 0.055
-"""Greatest error of a cell that counts as right (root mean square, 0..1); no two looks of a cell are closer."""
+RIGHT = 0.054
+"""Greatest error of a cell that counts as right (root mean square, 0..1); no two looks of a cell of the scenes are as close."""
 
 BLIND = 0.03
 """Error of a cell that is not seen: what it costs to store a picture."""

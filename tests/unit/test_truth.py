@@ -53,9 +53,9 @@ def test_what_is_spoilt_elsewhere_divides_the_score():
 
 
 def test_an_error_at_the_bound_is_right_and_one_above_it_is_not():
-    right, wrong = (picture([[BLUE, (128 + more,) * 3], [GREY, GREY]]) for more in (14, 15))
-    assert true_score(SOURCE, right, TRUTH)["strict"]  # 14 / 255 = 0.0549
-    assert not true_score(SOURCE, wrong, TRUTH)["strict"]  # 15 / 255 = 0.0588
+    right, wrong = (picture([[BLUE, (128 + more,) * 3], [GREY, GREY]]) for more in (13, 14))
+    assert true_score(SOURCE, right, TRUTH)["strict"]  # 13 / 255 = 0.0510
+    assert not true_score(SOURCE, wrong, TRUTH)["strict"]  # 14 / 255 = 0.0549
 
 
 def test_controls_have_next_to_nothing():
