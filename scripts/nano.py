@@ -28,7 +28,7 @@ OWN_STAGES = ["early", "middle", "final"]
 
 def train_judge(training: Path) -> None:
     """Train the judge on what the editor makes at three stages."""
-    judge.train_final(training, outcomes.mixed(outcomes.own_outcomes(training, OWN_STAGES, 576)))
+    judge.train_final(training, outcomes.mixed(outcomes.own_outcomes(training, OWN_STAGES, 288)))
 
 
 def export_all(training: Path) -> None:

@@ -368,7 +368,7 @@ def _probe_loss(model: ProbedJudge, hidden: torch.Tensor, asked: Asked, judged: 
         total = total + 0.3 * entropy(probe(images[:, :CELLS]).flatten(0, 1), of_source[name].flatten())
     of_edited = places | {"changed": torch.tensor(judged.changed).long()}
     for name, probe in model.edited.items():
-        total = total + (1.0 if name == "changed" else 0.2) * entropy(
+        total = total + (4.0 if name == "changed" else 0.2) * entropy(
             probe(images[:, CELLS:]).flatten(0, 1), of_edited[name].flatten()
         )
     return total

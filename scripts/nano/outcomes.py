@@ -67,7 +67,7 @@ def mixed(own: dict[str, Judged]) -> Callable[[SceneSampler, int, tuple[str, ...
     return outcomes
 
 
-def train_decoder_on_own(training: Path, steps: int = 240, each: int = 1536, seed: int = 75_000) -> None:
+def train_decoder_on_own(training: Path, steps: int = 500, each: int = 960, seed: int = 75_000) -> None:
     """Train the VAE's decoder on what the denoiser makes: its errors are not those of the encoder with noise."""
     frozen = Frozen(training)
     sampler = SceneSampler(np.random.default_rng(seed), False)

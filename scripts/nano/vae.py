@@ -262,5 +262,5 @@ def train_decoder(
         pixels = torch.cat([pictures_of(rng, 4, 0.3), pictures_of(rng, 4, 0.12)])
         return reconstruction(core, pixels, generator, 0.6)
 
-    schedule = Schedule(steps, lr=7e-4, warmup=20, ema=0.98)
+    schedule = Schedule(steps, lr=1.5e-3, warmup=20, ema=0.98)
     return Stage(name, folder, core, schedule, loss, measure, seed=7).run()
