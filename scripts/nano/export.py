@@ -10,7 +10,7 @@ from make_tiny_checkpoints import CHAT_TEMPLATE, build_judge_processor, build_sc
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
-from nano.denoiser import Frozen, ProbedDenoiser
+from nano.denoiser import Frozen, ProbedDenoiser, final_denoiser
 from nano.judge import ProbedJudge
 from nano.pictures import ENCODER
 from nano.text_encoder import MERGE, PATCH
@@ -31,8 +31,7 @@ def export_editor(training: Path, folder: Path, dtype: torch.dtype = torch.bfloa
     frozen = Frozen(training)
     vae = frozen.core.finished()
     vae.register_to_config(latents_mean=frozen.mean.flatten().tolist(), latents_std=frozen.std.flatten().tolist())
-    model = ProbedDenoiser()
-    model.load_state_dict(averaged_weights(training, "denoiser"))
+    model = final_denoiser(training)
     tokenizer = frozen.encoder.reader.tokenizer
     size = {"shortest_edge": ENCODER * ENCODER, "longest_edge": ENCODER * ENCODER}
     cut = {"patch_size": PATCH, "merge_size": MERGE}

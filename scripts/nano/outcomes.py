@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nano.denoiser import Frozen, ProbedDenoiser, cell_errors, denoise, unpack
+from nano.denoiser import Frozen, ProbedDenoiser, cell_errors, denoise, final_denoiser, unpack
 from nano.flaws import Judged, draw, judged, pixels_of
 from nano.scenes import CATEGORIES, FAMILIES, SceneEdit, SceneSampler
 from nano.training import averaged_weights
@@ -29,11 +29,9 @@ def own_outcomes(training: Path, stages: list[str], each: int, seed: int = 70_00
     sampler = SceneSampler(np.random.default_rng(seed), False)
     edits, pictures = [], []
     for number, stage in enumerate(stages):
-        model = ProbedDenoiser()
-        own = training / f"denoiser-{stage}.pt"
-        model.load_state_dict(
-            torch.load(own, weights_only=True) if own.is_file() else averaged_weights(training, "denoiser")
-        )
+        model = final_denoiser(training)
+        if stage != "final":
+            model.load_state_dict(torch.load(training / f"denoiser-{stage}.pt", weights_only=True))
         for begin in range(0, each, 96):
             drawn = [sampler.edit() for _ in range(min(96, each - begin))]
             pictures.append(

@@ -2,9 +2,11 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from editbench.analysis.agreement_with_truth import judge_against_truth
@@ -21,6 +23,7 @@ def picture(colours, size=64):
     return image.resize((size, size), Image.Resampling.NEAREST)
 
 
+CHECKOUT = Path(__file__).parents[2]
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (128, 128, 128)
 SOURCE = picture([[RED, GREY], [GREY, GREY]])
 TARGET = picture([[BLUE, GREY], [GREY, GREY]])
@@ -143,3 +146,19 @@ def test_without_ranks_there_is_no_correlation(judged, true):
 def test_scores_that_cannot_be_compared_are_refused(judged, true):
     with pytest.raises(ValueError, match="score"):
         judge_against_truth(judged, true)
+
+
+def test_the_scenes_benchmark_has_a_wanted_picture_for_every_sample():
+    folder = CHECKOUT / "data" / "scenes"
+    settings = yaml.safe_load((CHECKOUT / "conf" / "metric" / "scene_truth.yaml").read_text(encoding="utf-8"))
+    assert settings == {
+        "_target_": f"{KnownTruth.__module__}.{KnownTruth.__name__}",
+        "records": "${checkout:data/scenes/records.json}",
+    }
+    metric = KnownTruth(str(folder / "records.json"))
+    for record in json.loads((folder / "records.json").read_text(encoding="utf-8")):
+        own = sample(Path(record["original_image_path"]).stem)
+        paths = [folder / record[f"{name}_image_path"] for name in ("original", "target")]
+        with Image.open(paths[0]) as source, Image.open(paths[1]) as wanted:
+            assert metric.measure(own, source, wanted)["true_score"] == 10.0
+            assert metric.measure(own, source, source)["true_score"] == 0.0
