@@ -1,7 +1,7 @@
 """Makes the nano editor and the nano judge from nothing, stage by stage.
 
     python scripts/nano.py all                      every stage in turn, then export and evaluation
-    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|vae_own|joint|judge_short|judge
+    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|vae_own|judge_short|judge
     python scripts/nano.py export                   models/nano from the checkpoints of the training
     python scripts/nano.py evaluate                 the tables of docs/nano.md, by the tool's own editor and judge
     python scripts/nano.py dataset                  data/scenes
@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's editbench, installed or not
 
 import torch
-from nano import dataset, denoiser, export, joint, judge, outcomes, report, text_encoder, vae
+from nano import dataset, denoiser, export, judge, outcomes, report, text_encoder, vae
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TRAINING = CHECKOUT / "checkpoints" / "nano" / "training"
@@ -47,7 +47,6 @@ STAGES = {
     "denoiser": denoiser.train,
     "vae_decoder": vae.train_decoder,
     "vae_own": outcomes.train_decoder_on_own,
-    "joint": joint.train,
     "judge_short": judge.train,
     "judge": train_judge,
     "export": export_all,

@@ -43,7 +43,7 @@ WEIGHT = 4.0  # of cells that change or hold a shape
 LABELS = {"shape": len(SHAPES) + 1, "colour": len(COLOURS) + 1, "background": len(BACKGROUNDS), "changed": 2}
 PLACES = {"row": SIZE, "column": SIZE}
 POOL, STEPS_PER_POOL = 3072, 400
-VAE_STAGES = ("vae_joint", "vae_own", "vae_decoder", "vae")  # the last one first; the encoder is the same in all
+VAE_STAGES = ("vae_own", "vae_decoder", "vae")  # the last one first; the encoder is the same in all
 
 
 def build_transformer() -> QwenImageTransformer2DModel:
@@ -304,10 +304,9 @@ def cell_errors(edited: np.ndarray, edits: list[SceneEdit]) -> np.ndarray:
 
 
 def final_denoiser(folder: Path) -> ProbedDenoiser:
-    """The denoiser of the last stage that has been trained."""
+    """The trained denoiser."""
     model = ProbedDenoiser()
-    joint = (folder / "denoiser_joint.pt").is_file()
-    model.load_state_dict(averaged_weights(folder, "denoiser_joint" if joint else "denoiser"))
+    model.load_state_dict(averaged_weights(folder, "denoiser"))
     return model
 
 
