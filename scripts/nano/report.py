@@ -5,17 +5,19 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from scipy.stats import wilcoxon
 
 from editbench.analysis.agreement_with_truth import judge_against_truth
 from nano import evaluation, export
+from nano.denoiser import Frozen, Pairs, ProbedDenoiser, denoise, target_labels
 from nano.evaluation import Outcome
 from nano.flaws import flawed
 from nano.pictures import PIPELINE
-from nano.scenes import FAMILIES, SceneSampler
+from nano.scenes import FAMILIES, SceneEdit, SceneSampler
 
-EACH = 10  # scenes a family; earlier stages edit half of them
+EACH = 10  # scenes a family
 SEED = 90_000
 
 
@@ -24,16 +26,14 @@ def evaluate(shipped: Path, training: Path, each: int = EACH) -> dict[str, objec
 
     Args:
         shipped: `models/nano`.
-        training: Folder of checkpoints; stages are assembled there.
+        training: Folder of checkpoints.
         each: Scenes a family.
     """
     edits = evaluation.fixed_set(each, SEED)
     made = {"final": evaluation.edit_all(shipped / "editor", edits, "final")}
-    for stage in export.STAGES:
-        export.assemble_stage(shipped, stage, training / f"editor-{stage}")
-        made[stage] = evaluation.edit_all(training / f"editor-{stage}", edits[: len(edits) // 2], stage)
+    made |= {stage: edits_of_stage(training, stage, edits) for stage in export.STAGES}
     flawed_ones = synthetic(made["final"])
-    controls = evaluation.controls(edits, made["final"])
+    controls = evaluation.controls(edits[::4], made["final"])
     found: dict[str, object] = {
         "megabytes": export.sizes(shipped),
         "parameters": export.parameters(shipped),
@@ -49,16 +49,31 @@ def evaluate(shipped: Path, training: Path, each: int = EACH) -> dict[str, objec
     return found
 
 
-def synthetic(outcomes: list[Outcome]) -> list[Outcome]:
-    """Outcomes of the same edits with known flaws, enlarged as the editor's are."""
-    sampler = SceneSampler(np.random.default_rng(95_000), True)
-    pictures = flawed(sampler, [one.edit for one in outcomes])
+def edits_of_stage(training: Path, stage: str, edits: list[SceneEdit]) -> list[Outcome]:
+    """What an earlier stage of the denoiser makes, computed in batches and without the VAE's outer levels."""
+    frozen, model = Frozen(training), ProbedDenoiser()
+    model.load_state_dict(torch.load(training / f"denoiser-{stage}.pt", weights_only=True))
+    said = [edit.text(evaluation.language_of(number), number // len(FAMILIES)) for number, edit in enumerate(edits)]
+    text, mask = frozen.texts(edits, said)
+    labels = target_labels(edits)
+    pairs = Pairs(frozen.latents(edits, False), frozen.latents(edits, True), text, mask, labels, edits)
+    return enlarged(edits, frozen.pictures(denoise(model, pairs, SEED)), stage)
+
+
+def enlarged(edits: list[SceneEdit], pictures: np.ndarray, kind: str) -> list[Outcome]:
+    """Outcomes of pictures at 64 pixels, (N, 64, 64, 3) in 0..1, enlarged as the editor's are."""
     images = [Image.fromarray((255 * picture).round().astype(np.uint8)) for picture in pictures]
     large = [image.resize((PIPELINE, PIPELINE), Image.Resampling.NEAREST) for image in images]
     return [
-        evaluation.outcome(one.edit, n, image, 0.0, "synthetic")
-        for n, (one, image) in enumerate(zip(outcomes, large, strict=True))
+        evaluation.outcome(edit, n, image, 0.0, kind) for n, (edit, image) in enumerate(zip(edits, large, strict=True))
     ]
+
+
+def synthetic(outcomes: list[Outcome]) -> list[Outcome]:
+    """Outcomes of the same edits with known flaws."""
+    sampler = SceneSampler(np.random.default_rng(95_000), True)
+    edits = [one.edit for one in outcomes]
+    return enlarged(edits, flawed(sampler, edits), "synthetic")
 
 
 def judge_figures(
