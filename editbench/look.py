@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from editbench import images
-from editbench.components.load import open_dataset
+from editbench.analysis.known_truth import Metric
+from editbench.components.load import open_dataset, open_metric
 from editbench.config.schema import ComponentConfig, SourceConfig
 from editbench.datasets.base import Dataset, read_source
 from editbench.run.records import Edit, Sample
 from editbench.run.shards import read_image
 from editbench.run.thumbs import edited_name, source_name, write_thumb
 
-Key = tuple[str, str]
-"""Digests of the files of source and edited image."""
+Key = tuple[str, str, str]
+"""Digests of the files of source and edited image; with a metric the sample's id, else nothing."""
 
 
 class Place(NamedTuple):
@@ -28,19 +29,16 @@ class Place(NamedTuple):
     thumbs: Path
     dataset: ComponentConfig
     limits: SourceConfig
+    metric: ComponentConfig | None = None
 
 
 class Task(NamedTuple):
-    """An edit to be looked at; `pixels` if it was measured before."""
+    """An edit to be looked at; `key` finds its measurement, and `pixels` are there if it was measured before."""
 
     sample: Sample
     edit: Edit
+    key: Key
     pixels: dict[str, Any] | None
-
-    @property
-    def key(self) -> Key:
-        """What its measurement is found by."""
-        return self.sample.source_sha256, str(self.edit.sha256)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -59,6 +57,7 @@ class Look(NamedTuple):
 
 def look_at_batch(place: Place, batch: Sequence[Task]) -> list[Look]:
     """Look at edits, in a process of its own or not; a source that several have on end is read once."""
+    metric = open_metric(place.metric) if place.metric else None
     dataset: Dataset | None = None
     source: Image.Image | str = ""
     before = None
@@ -71,11 +70,11 @@ def look_at_batch(place: Place, batch: Sequence[Task]) -> list[Look]:
             except Exception as error:  # a dataset is anybody's code; an edit without a source goes without figures
                 source = f"{type(error).__name__}: {error}"
             before = task.sample.source_sha256
-        looks.append(_look(place, task, source))
+        looks.append(_look(place, task, source, metric))
     return looks
 
 
-def _look(place: Place, task: Task, source: Image.Image | str) -> Look:
+def _look(place: Place, task: Task, source: Image.Image | str, metric: Metric | None) -> Look:
     """Measure one edit, and write the thumbnails that are not there."""
     from editbench.analysis.pixels import measure  # scikit-image takes a second, which most reports can do without
 
@@ -94,4 +93,7 @@ def _look(place: Place, task: Task, source: Image.Image | str) -> Look:
         write_thumb(edited, paths[1])
     if isinstance(source, str):
         return Look(task, task.pixels, **errors)
-    return Look(task, task.pixels or measure(source, edited))
+    if task.pixels:
+        return Look(task, task.pixels)
+    figures = {"metrics": metric.measure(task.sample, source, edited)} if metric else {}
+    return Look(task, measure(source, edited) | figures)

@@ -5,6 +5,8 @@ completed, also while it is running. Needs no GPU and no torch.
 """
 
 import concurrent.futures
+import hashlib
+import json
 import logging
 import multiprocessing
 import os
@@ -15,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from editbench.config.schema import Config
+from editbench.components.check import check_metric
+from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
 from editbench.look import Key, Look, Place, Task, look_at_batch
 from editbench.plan import dataset_of
@@ -28,7 +31,7 @@ from editbench.run.sealed_json import seal
 from editbench.run.thumbs import remove_other_thumbs
 from editbench.text import hide
 
-VERSION = 1
+VERSION = "1"
 """Of the measures: to be raised when `analysis.pixels.measure` gives other numbers of the same pictures."""
 MOST_PROCESSES = 8
 _HANDFUL = 24
@@ -52,8 +55,10 @@ class Looks:
     notes: list[str] = field(default_factory=list)
 
     def of(self, sample_id: str, image_sha256: str | None) -> dict[str, Any]:
-        """`pixels` and `thumbs` of a sample's edit; both None if it was not looked at."""
-        return self.images.get((sample_id, image_sha256), {"pixels": None, "thumbs": None})
+        """`pixels`, `thumbs` and `metrics` of a sample's edit; None if it was not looked at."""
+        found = self.images.get((sample_id, image_sha256), {"pixels": None, "thumbs": None})
+        pixels = found["pixels"] or {}
+        return found | {"metrics": pixels.get("metrics")}
 
 
 def look_at(run_dir: RunDir, config: Config) -> Looks:
@@ -69,24 +74,28 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
     plan, edits = run_dir.read_plan(), run_dir.read_edits()
     if plan is None:
         return Looks()
-    place = Place(run_dir.edits, run_dir.thumbs, dataset_of(plan, config), config.source)
-    measured, lines = _read_measurements(run_dir.pictures)
+    if config.metric:
+        check_metric(config.metric)
+    place = Place(run_dir.edits, run_dir.thumbs, dataset_of(plan, config), config.source, config.metric)
+    version = _version(config.metric)
+    measured, lines = _read_measurements(run_dir.pictures, version)
     tasks = []
     for sample in plan.samples:
         edit = edits.get(sample.sample_id)
         if edit and edit.state == "edited" and edit.sha256 and edit.input == sample_input(sample):
-            tasks.append(Task(sample, edit, measured.get((sample.source_sha256, edit.sha256))))
+            key = (sample.source_sha256, edit.sha256, sample.sample_id if config.metric else "")
+            tasks.append(Task(sample, edit, key, measured.get(key)))
     if not tasks and not run_dir.thumbs.exists():
         return Looks()
     run_dir.thumbs.mkdir(exist_ok=True)
     there = {path.name for path in run_dir.thumbs.iterdir()}
     todo = [task for task in tasks if task.pixels is None or not there.issuperset(task.names)]
-    looks = _look_at_all(run_dir.pictures, place, todo) if todo else []
+    looks = _look_at_all(run_dir.pictures, place, todo, version) if todo else []
     new = [look for look in looks if look.pixels and not look.task.pixels]
     measured |= {look.task.key: look.pixels for look in new if look.pixels}
     wanted = {task.key: measured[task.key] for task in tasks if task.key in measured}
     if len(wanted) != lines + len(new):  # of edits that no longer count, or of other measures
-        records = (Measurement(*key, VERSION, pixels) for key, pixels in wanted.items())
+        records = (_measurement(key, version, pixels) for key, pixels in wanted.items())
         write_atomic(run_dir.pictures, (seal(to_dict(record)) + b"\n" for record in records))
     remove_other_thumbs(run_dir.thumbs, {name for task in tasks for name in task.names})
     there = {path.name for path in run_dir.thumbs.iterdir()}
@@ -100,7 +109,17 @@ def _found(task: Task, measured: dict[Key, dict[str, Any]], there: set[str]) -> 
     return {"pixels": measured.get(task.key), "thumbs": thumbs}
 
 
-def _read_measurements(path: Path) -> tuple[dict[Key, dict[str, Any]], int]:
+def _version(metric: ComponentConfig | None) -> str:
+    """The measures' version, with a digest of the metric's class and arguments."""
+    given = json.dumps([metric.target, metric.kwargs], sort_keys=True) if metric else ""
+    return f"{VERSION} {hashlib.sha256(given.encode()).hexdigest()[:16]}" if metric else VERSION
+
+
+def _measurement(key: Key, version: str, pixels: dict[str, Any]) -> Measurement:
+    return Measurement(*key[:2], version, pixels, key[2])
+
+
+def _read_measurements(path: Path, version: str) -> tuple[dict[Key, dict[str, Any]], int]:
     """Read what these measures found before, and the number of lines; a damaged file is given up."""
     try:
         lines = list(read_lines(path, Measurement))
@@ -108,10 +127,11 @@ def _read_measurements(path: Path) -> tuple[dict[Key, dict[str, Any]], int]:
         logger.warning("%s; everything is measured anew", error)
         path.unlink(missing_ok=True)
         return {}, 0
-    return {(m.source_sha256, m.image_sha256): m.pixels for m in lines if m.version == VERSION}, len(lines)
+    found = {(m.source_sha256, m.image_sha256, m.sample_id): m.pixels for m in lines if m.version == version}
+    return found, len(lines)
 
 
-def _look_at_all(path: Path, place: Place, tasks: list[Task]) -> list[Look]:
+def _look_at_all(path: Path, place: Place, tasks: list[Task], version: str) -> list[Look]:
     """Look at edits, and keep what is measured after each batch: a pass that is stopped goes on from there."""
     looks: list[Look] = []
     file, display = JsonLines(path), ProgressDisplay("pictures", len(tasks), 0)
@@ -120,7 +140,7 @@ def _look_at_all(path: Path, place: Place, tasks: list[Task]) -> list[Look]:
         for batch in _in_processes(place, tasks):
             looks += batch
             new = [look for look in batch if look.pixels and not look.task.pixels]
-            file.append(*(Measurement(*look.task.key, VERSION, look.pixels or {}) for look in new))
+            file.append(*(_measurement(look.task.key, version, look.pixels or {}) for look in new))
             display.update(len(looks), "looked at")
     finally:
         display.stop()

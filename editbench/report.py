@@ -16,6 +16,7 @@ from typing import Any
 from editbench import __version__, cli, logs
 from editbench.analysis.controls import compare_controls, controls_note
 from editbench.analysis.histogram import piled_up_note
+from editbench.analysis.metrics import summarize_metrics
 from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.pixel_rates import summarize_pixels
@@ -107,6 +108,7 @@ def build_report(
         "errors": count_causes(outcomes),
         "shape": shape,
         "controls": controls,
+        "metrics": summarize_metrics(outcomes),
         "editor": editor,
         "judge": judge,
         "phases": {"edit": edit_phase, "score": score_phase},

@@ -12,6 +12,7 @@ VENV=$CHECKOUT/.venv
 VENV_STAMP=$VENV/editbench-stamp  # "installing", or of what the finished installation was made
 TINY=$CHECKOUT/checkpoints/tiny
 DEMO=$CHECKOUT/data/demo
+SCENES=$CHECKOUT/data/scenes
 
 note() { printf 'editbench: %s\n' "$*" >&2; }
 
@@ -123,16 +124,20 @@ build_tiny() {
     tiny_fingerprint >"$TINY/.stamp"
 }
 
-demo_is_ready() {
-    local script=$CHECKOUT/scripts/pack_benchmark.py
-    [ -f "$DEMO/demo.json" ] &&
-        [ -z "$(find "$DEMO/records.json" "$DEMO/photos" "$script" -newer "$DEMO/demo.json")" ]
+demo_is_ready() { is_packed "$DEMO/demo.json" && is_packed "$SCENES/scenes.json"; }
+
+# is_packed FILE: whether the benchmark file is newer than what it is made of.
+is_packed() {
+    [ -f "$1" ] && [ -z "$(find "${1%/*}" "$CHECKOUT/scripts/pack_benchmark.py" -type f -newer "$1")" ]
 }
 
 build_demo() {
-    note "packing the demo benchmark $DEMO/demo.json"
-    quietly "$CHECKOUT/checkpoints/demo.log" \
-        "$PYTHON" "$CHECKOUT/scripts/pack_benchmark.py" "$DEMO/records.json" "$DEMO/demo.json"
+    local file
+    for file in "$DEMO/demo.json" "$SCENES/scenes.json"; do
+        note "packing the benchmark $file"
+        quietly "$CHECKOUT/checkpoints/demo.log" \
+            "$PYTHON" "$CHECKOUT/scripts/pack_benchmark.py" "${file%/*}/records.json" "$file" || return 1
+    done
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

@@ -32,14 +32,15 @@ def judge_against_truth(judged: Sequence[float], true: Sequence[float]) -> dict[
     n = len(differences)
     return {
         "n": n,
-        "spearman": _spearman(judged, true),
+        "spearman": rank_correlation(judged, true),
         "mean_error": math.fsum(differences) / n if n else None,
         "mean_absolute_error": math.fsum(map(abs, differences)) / n if n else None,
         "calibration": _calibration(judged, true),
     }
 
 
-def _spearman(judged: Sequence[float], true: Sequence[float]) -> float | None:
+def rank_correlation(judged: Sequence[float], true: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; None below three samples, or where all of one side are equal."""
     if len(judged) < 3 or len(set(judged)) == 1 or len(set(true)) == 1:
         return None
     return float(spearmanr(judged, true).statistic)

@@ -26,6 +26,23 @@ def check_components(config: Config) -> None:
         if hasattr(cls, "check_settings"):
             cls.check_settings(settings.kwargs)
     _check_judge_methods(config.judge)
+    if config.metric:
+        check_metric(config.metric)
+
+
+def check_metric(settings: ComponentConfig) -> None:
+    """Check that a metric's class takes its arguments and measures.
+
+    Raises:
+        UserError: it does not.
+    """
+    cls = component_class(settings, "metric")
+    check_arguments(settings, "metric", cls)
+    if not hasattr(cls, "measure"):
+        raise UserError(
+            f"metric._target_={settings.target}: has no method 'measure'; give it one "
+            "(editbench/analysis/known_truth.py tells which), or choose another metric"
+        )
 
 
 def check_arguments(settings: ComponentConfig, group: str, cls: type[Any]) -> None:

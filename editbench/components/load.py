@@ -13,6 +13,7 @@ from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
+    from editbench.analysis.known_truth import Metric
     from editbench.datasets.base import Dataset
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,12 @@ def open_dataset(settings: ComponentConfig) -> "Dataset":
     """Construct a dataset."""
     dataset: Dataset = component_class(settings, "dataset")(**settings.kwargs)
     return dataset
+
+
+def open_metric(settings: ComponentConfig) -> "Metric":
+    """Construct a metric."""
+    metric: Metric = component_class(settings, "metric")(**settings.kwargs)
+    return metric
 
 
 def find_checkpoint(settings: ComponentConfig, download: bool) -> Checkpoint | None:

@@ -139,6 +139,8 @@ def _build(cls: type[Built], node: Any, prefix: str) -> Built:
 def _value(wanted: Any, value: Any, key: str) -> Any:
     if dataclasses.is_dataclass(wanted):
         return _build(typing.cast(type[Any], wanted), value, f"{key}.")
+    if wanted == ComponentConfig | None:
+        return None if value is None else _build(ComponentConfig, value, f"{key}.")
     if wanted == dict[str, RubricConfig] and isinstance(value, dict):
         return {name: _build(RubricConfig, rubric, f"{key}.{name}.") for name, rubric in value.items()}
     if not fits(value, wanted):

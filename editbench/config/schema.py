@@ -215,6 +215,8 @@ class Config:
     dataset: ComponentConfig
     editor: ComponentConfig
     judge: JudgeConfig
+    metric: ComponentConfig | None = None
+    """What measures edits beside the judge, from the pictures alone, in the report phase; None: nothing."""
     rubrics: dict[str, RubricConfig]
     resolved: dict[str, Any]
     """The whole configuration as plain data without secrets, for config.yaml and the report."""

@@ -174,14 +174,16 @@ class Measurement:
 
     Attributes:
         source_sha256, image_sha256: Hex digests of the files that were compared, of source and edited image.
-        version: Of the measures.
-        pixels: As `measure` in analysis/pixels.py gives them.
+        version: Of the measures, and of the metric if there is one.
+        pixels: As `measure` in analysis/pixels.py gives them, and with a metric its figures under `metrics`.
+        sample_id: With a metric, whose figures can depend on more than the pictures; else empty.
     """
 
     source_sha256: str
     image_sha256: str
-    version: int
+    version: str
     pixels: dict[str, Any]
+    sample_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

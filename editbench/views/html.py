@@ -21,6 +21,7 @@ from editbench.text import printable
 from editbench.views import charts, gallery
 from editbench.views.compare_tables import comparison_tables
 from editbench.views.comparison import verdict
+from editbench.views.metrics import judge_sentence
 from editbench.views.report_tables import report_tables, sections
 from editbench.views.tables import at, between, rounded
 from editbench.views.verdict import meaningless, not_told_apart, report_verdict
@@ -89,7 +90,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: "–" if value is None else value,
     )
-    environment.globals["is_strong"] = _is_strong
+    environment.globals |= {"is_strong": _is_strong, "judge_sentence": judge_sentence}
     environment.filters |= {"printable": printable, "json": gallery.as_script_data}
     return environment
 

@@ -6,6 +6,7 @@ from typing import Any
 from editbench.run.records import FAILURE_STATES
 from editbench.text import printable
 from editbench.views.controls import control_rows
+from editbench.views.metrics import calibration_rows, judge_sentence, metric_rows
 from editbench.views.scores import COLUMNS, failure_rows, macro_sentence, score_rows
 
 MAX_FAILED_SHOWN = 50
@@ -25,7 +26,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     if report["best_category"]:
         parts.append(f"Best category: {text(report['best_category'])}. Worst: {text(report['worst_category'])}.")
     parts += controls_section(report["controls"])
-    parts += _pixels(report)
+    parts += [*_pixels(report), *_metrics(report["metrics"])]
     parts += ["## Samples", _counts(report), *_failures(report)]
     parts += ["## How it was made", _phases(report)]
     parts += [_made_by("Editor", report["editor"]), _made_by("Judge", report["judge"])]
@@ -99,6 +100,18 @@ def _pixels(report: dict[str, Any]) -> list[str]:
     header = ("category", "measured", "unchanged", "median PSNR in dB", "median SSIM", "drifted")
     note = "Rates with their 95 % interval; none of it enters a score. Drift is counted where it could be told."
     return ["## What the pixels say", table(header, rows), note]
+
+
+def _metrics(metrics: dict[str, Any] | None) -> list[str]:
+    """What the metric says, and how far the judge agrees with it; empty without one."""
+    if metrics is None:
+        return []
+    header, rows = metric_rows(metrics)
+    parts = ["## What the metric says", table(header, [[text(cell) for cell in row] for row in rows])]
+    if metrics["judge"]:
+        header, rows = calibration_rows(metrics["judge"])
+        parts += [text(judge_sentence(metrics["judge"])), table(header, rows)]
+    return parts
 
 
 def _rate(rate: dict[str, Any]) -> str:

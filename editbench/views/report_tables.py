@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from editbench.run.records import FAILURE_STATES, State
+from editbench.views.metrics import calibration_rows, metric_rows
 from editbench.views.tables import UNKNOWN, Cell, Column, Table, at, number, rate, rate_names, span, whole, words
 
 MAX_FAILED_SHOWN = 50
@@ -35,6 +36,7 @@ def report_tables(report: dict[str, Any]) -> dict[str, Table]:
         causes(report),
         failed_samples(report),
         pixels(report),
+        *metrics(report),
         *controls(report),
         phases(report),
         models(report),
@@ -165,6 +167,25 @@ def pixels(report: dict[str, Any]) -> Table:
             ]
         )
     return Table("pixels", "What the pixels say, without a judge", columns, rows, totals=1)
+
+
+def metrics(report: dict[str, Any]) -> list[Table]:
+    """What the metric says, and the judge's scores against the true ones."""
+    found = report.get("metrics")
+    if not found:
+        return []
+    shown = [("metrics", "What the metric says", metric_rows(found))]
+    if found["judge"]:
+        shown.append(("calibration", "The judge's scores against the true ones", calibration_rows(found["judge"])))
+    return [
+        Table(
+            key,
+            title,
+            [Column(name, text=not at) for at, name in enumerate(header)],
+            [[*map(words, row)] for row in rows],
+        )
+        for key, title, (header, rows) in shown
+    ]
 
 
 def controls(report: dict[str, Any]) -> list[Table]:

@@ -82,7 +82,7 @@ def test_each_edit_gets_figures_and_two_thumbnails(run):
     assert looks.notes == []
     assert run.looks_of(looks, 0)["pixels"]["no_op"] is True
     assert run.looks_of(looks, 2)["pixels"]["size_changed"] is True
-    assert looks.of("s1", None) == {"pixels": None, "thumbs": None}
+    assert looks.of("s1", None) == {"pixels": None, "thumbs": None, "metrics": None}
     sizes = {}
     for name, path in run.looks_of(looks, 2)["thumbs"].items():
         with Image.open(run.dir.root / path) as thumb:
@@ -153,7 +153,7 @@ def test_a_damaged_cache_is_made_anew(run, counted):
 def test_figures_of_other_measures_do_not_count(run, counted, monkeypatch):
     run.edit(0, make_picture(5))
     run.look()
-    monkeypatch.setattr(pictures, "VERSION", pictures.VERSION + 1)
+    monkeypatch.setattr(pictures, "VERSION", f"{pictures.VERSION}+")
     assert run.of(0)["pixels"] is not None
     assert counted == ["s0", "s0"]
     assert len(run.dir.pictures.read_bytes().splitlines()) == 1

@@ -1,0 +1,44 @@
+"""What a metric's figures of many edits say together, and how far the judge agrees with them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from editbench.analysis.agreement_with_truth import judge_against_truth, rank_correlation
+from editbench.analysis.statistics import clustered_mean
+
+TRUE_SCORE = "true_score"
+"""Name of the figure that is the sample's true score, 0 to 10, so that the judge's can be held against it."""
+
+
+def summarize_metrics(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Sum up what a metric found.
+
+    Args:
+        outcomes: Samples with `metrics`, figures by name or None, and `score`, `source`, `category`.
+
+    Returns:
+        `figures`: by name what `clustered_mean` gives of those that are known, the mean by category as `categories`,
+        and `spearman`, the rank correlation with the judge's scores; `judge`: what `judge_against_truth` gives where
+        there is a `TRUE_SCORE`, else None. None if nothing was measured.
+    """
+    measured = [o for o in outcomes if o.get("metrics")]
+    if not measured:
+        return None
+    figures = {name: _sum_up(name, measured) for name in dict.fromkeys(n for o in measured for n in o["metrics"])}
+    true = [(o["score"], o["metrics"].get(TRUE_SCORE)) for o in measured]
+    pairs = [(judged, known) for judged, known in true if judged is not None and known is not None]
+    against = judge_against_truth(*zip(*pairs, strict=True)) if pairs else None
+    return {"figures": figures, "judge": against}
+
+
+def _sum_up(name: str, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    known = [o for o in measured if o["metrics"].get(name) is not None]
+    categories: dict[str, list[float]] = {}
+    for o in known:
+        categories.setdefault(o["category"], []).append(o["metrics"][name])
+    judged = [o for o in known if o["score"] is not None]
+    return {
+        **clustered_mean([o["metrics"][name] for o in known], [o["source"] for o in known]),
+        "categories": {category: sum(values) / len(values) for category, values in categories.items()},
+        "spearman": rank_correlation([o["score"] for o in judged], [o["metrics"][name] for o in judged]),
+    }

@@ -1,0 +1,87 @@
+"""A metric's figures in the report: worked out by hand, kept apart by sample, and said beside the judge."""
+
+import json
+
+import pytest
+from benchmark_file import make_picture
+from PIL import Image
+from test_pictures import Run
+
+from editbench.analysis.metrics import summarize_metrics
+from editbench.components.check import check_metric
+from editbench.config.load import load
+from editbench.config.schema import ComponentConfig
+from editbench.errors import UserError
+from editbench.report import build_report
+from editbench.views.html import to_html
+from editbench.views.markdown import to_markdown
+
+
+def outcome(score, metrics, source, category="physical"):
+    return {"score": score, "metrics": metrics, "source": source, "category": category}
+
+
+def test_figures_are_summed_up_and_the_judge_held_against_the_true_score():
+    outcomes = [
+        outcome(2.0, {"true_score": 1.0, "psnr": 20.0}, "a"),
+        outcome(5.0, {"true_score": 6.0, "psnr": None}, "b", "social"),
+        outcome(9.0, {"true_score": 8.0, "psnr": 40.0}, "c"),
+        outcome(None, {"true_score": 9.0, "psnr": 30.0}, "d"),
+        outcome(4.0, None, "e"),
+    ]
+    found = summarize_metrics(outcomes)
+    true = found["figures"]["true_score"]
+    assert (true["n"], true["mean"], true["clusters"]) == (4, 6.0, 4)
+    assert true["categories"] == {"physical": 6.0, "social": 6.0}
+    assert true["spearman"] == 1.0
+    assert (found["figures"]["psnr"]["n"], found["figures"]["psnr"]["spearman"]) == (3, None)
+    assert (found["judge"]["n"], found["judge"]["mean_absolute_error"]) == (3, 1.0)
+    assert summarize_metrics([outcome(4.0, None, "e")]) is None
+    assert summarize_metrics([outcome(4.0, {"psnr": 3.0}, "e")])["judge"] is None
+
+
+class LengthOfId:
+    """Gives what no picture tells."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def measure(self, sample, source: Image.Image, edited: Image.Image) -> dict[str, float | None]:
+        return {"true_score": self._factor * len(sample.sample_id)}
+
+
+def test_a_metric_is_asked_for_every_sample_and_again_only_when_it_is_another(tmp_path):
+    run = Run(tmp_path)
+    for number in (0, 1):
+        run.edit(number, make_picture(9))
+    run.config.metric = ComponentConfig("test_metrics.LengthOfId", "i", {"factor": 1.0})
+    for factor, wanted in ((1.0, 2.0), (1.0, 2.0), (0.5, 1.0)):
+        run.config.metric.kwargs["factor"] = factor
+        report = build_report(run.dir, "fake", looks=run.look())
+        found = [sample["metrics"] for sample in report["samples"]]
+        assert found == [{"true_score": wanted}, {"true_score": wanted}, None]
+        assert len(run.dir.pictures.read_text().splitlines()) == 2
+    assert report["metrics"]["figures"]["true_score"]["mean"] == 1.0
+    assert "## What the metric says" in to_markdown(report)
+    assert "What the metric says" in to_html(json.loads(json.dumps(report)))
+    run.config.metric = None
+    assert build_report(run.dir, "fake", looks=run.look())["metrics"] is None
+
+
+@pytest.mark.parametrize(
+    ("target", "kwargs", "words"),
+    [
+        ("editbench.none.Such", {}, "metric._target_=editbench.none.Such: there is no such class"),
+        ("editbench.analysis.known_truth.KnownTruth", {}, "missing a required argument: 'records'"),
+        ("pathlib.Path", {}, "has no method 'measure'"),
+    ],
+)
+def test_what_is_no_metric_is_said(target, kwargs, words):
+    with pytest.raises(UserError, match="metric") as raised:
+        check_metric(ComponentConfig(target, "x", kwargs))
+    assert words in str(raised.value)
+
+
+def test_the_scenes_bring_their_truth():
+    assert load(["dataset=scenes"]).metric.target == "editbench.analysis.known_truth.KnownTruth"
+    assert load([]).metric is None
