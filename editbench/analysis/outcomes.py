@@ -12,6 +12,9 @@ from editbench.run.records import FAILURE_STATES, Edit, Judgment, Sample, State
 JUDGED: tuple[State, ...] = ("scored", "unparsed", "judge_failed")
 _SAID = ("reply", "completion", "label", "label_mass", "spread", "scores")
 
+_OTHER_LANGUAGE = ("edit_instruction", "edit_instruction_en")
+"""Fields of the benchmark format of which one is the instruction, and the other is left in `Sample.extra`."""
+
 WITH_IMAGE: tuple[State, ...] = ("edited", *JUDGED)
 """States of samples that have an edited image."""
 
@@ -38,6 +41,7 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
         "error_type": last.error_type if last else None,
         "error": last.error if last else None,
         "instruction": sample.instruction,
+        "instruction_in_other_language": next((sample.extra[k] for k in _OTHER_LANGUAGE if k in sample.extra), None),
         "description": sample.description,
         "source": sample.source_sha256[:16],
         "image_sha256": edit and edit.sha256,

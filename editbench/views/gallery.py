@@ -64,6 +64,7 @@ def _report_sample(sample: dict[str, Any]) -> dict[str, Any]:
         "state": sample["state"],
         "score": sample.get("score"),
         **{key: sample.get(key) for key in ("instruction", "description", "reply", "completion")},
+        "also": sample.get("instruction_in_other_language"),
         "cause": cause(sample),
         "flags": _flags(pixels),
         "values": _known(changed=pixels.get("changed"), ssim=pixels.get("ssim"), seconds=sample.get("edit_latency_s")),

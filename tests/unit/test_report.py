@@ -16,6 +16,7 @@ from editbench.run.identity import sample_input
 from editbench.run.lines import JsonLines
 from editbench.run.records import Edit, Judgment, Sample
 from editbench.views.console import score_table, show_report
+from editbench.views.html import to_html
 from editbench.views.markdown import text, to_markdown
 
 STATISTICS = ("mean", "std", "median", "min", "max")
@@ -214,6 +215,7 @@ def test_each_sample_tells_state_score_and_cause(every_state):
         "error_type": None,
         "error": None,
         "instruction": "Change it",
+        "instruction_in_other_language": None,
         "description": "A picture",
         "source": "ab" * 8,
         "image_sha256": "1" * 64,
@@ -659,3 +661,12 @@ def test_a_page_holds_its_thumbnails_where_it_is_to_be_a_single_file(every_state
     assert "data:image/png;base64,YSBwaWN0dXJl" not in page.read_text(encoding="utf-8")
     write_report(every_state.dir, report, single_file=True)
     assert "data:image/png;base64,YSBwaWN0dXJl" in page.read_text(encoding="utf-8")
+
+
+def test_the_instruction_in_the_other_language_is_kept_for_people(run):
+    run.sample("a")
+    run.samples[0] = dataclasses.replace(run.samples[0], extra={"edit_instruction": "加一块饼干", "tags": ["indoor"]})
+    run.plan()
+    report = run.report()
+    assert report["samples"][0]["instruction_in_other_language"] == "加一块饼干"
+    assert '"also":"加一块饼干"' in to_html(report)
