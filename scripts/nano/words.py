@@ -11,6 +11,7 @@ from transformers import AddedToken, Qwen2Tokenizer
 from nano import scenes
 
 RUBRICS = Path(__file__).parents[2] / "conf" / "rubric"
+SEED_RUBRICS = ("physical", "environmental", "social", "causal", "referential")
 SAID = (
     "把",
     "将",
@@ -53,8 +54,8 @@ def editor_tokenizer() -> Qwen2Tokenizer:
 
 
 def rubric_texts() -> list[str]:
-    """Every text of the rubric files."""
-    files = sorted(RUBRICS.glob("*.yaml"))
+    """Every text of the files that the scenes' categories share with the benchmark's others."""
+    files = [RUBRICS / f"{name}.yaml" for name in ("answer", *sorted(SEED_RUBRICS))]
     values = [value for file in files for value in yaml.safe_load(file.read_text(encoding="utf-8")).values()]
     return [value for value in values if isinstance(value, str)]
 

@@ -235,7 +235,7 @@ MISTAKES = [
     (["source.formats=[]"], "source.formats=[]", "formats that Pillow reads"),
     # unknown choices
     (["editor=fak"], "editor=fak", "choose one of diffusers, fake, flux2"),
-    (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, nano, openai, qwen3_vl"),
+    (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, openai, qwen3_vl"),
     (["dataset=json"], "dataset=json", "choose one of folder, gedit"),
     (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "choose one of diffusers, fake, flux2"),
     (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "editor.checkpoint=Qwen/Qwen-Image-Edit"),
