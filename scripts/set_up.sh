@@ -134,6 +134,7 @@ is_packed() {
 build_demo() {
     local file
     for file in "$DEMO/demo.json" "$SCENES/scenes.json"; do
+        is_packed "$file" && continue
         note "packing the benchmark $file"
         quietly "$CHECKOUT/checkpoints/demo.log" \
             "$PYTHON" "$CHECKOUT/scripts/pack_benchmark.py" "${file%/*}/records.json" "$file" || return 1

@@ -129,7 +129,7 @@ class LoadingEditor(FakeEditor):
 
 
 class LoadingJudge(FakeJudge):
-    def __init__(self, devices, replies=None, latency_s=0.0):
+    def __init__(self, devices, replies=None, latency_s=0.0, temperature=0.0):
         note("loading")
         wait()
         super().__init__(devices)

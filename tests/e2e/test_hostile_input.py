@@ -373,5 +373,5 @@ def test_bad_records_are_told_at_once_before_a_model_loads(tmp_path: Path) -> No
     assert problems[1] == "edit_instruction_en is missing"
     assert problems[2] == "src_img_b64 is a int, must be text"
     assert "has no rubric" in problems[3]
-    assert problems[4] == "has the same id as record 5"
+    assert problems[4].startswith("has the same id as record 5: ")
     assert problems[5] == "is not UTF-8"

@@ -84,7 +84,7 @@ def test_an_installed_package_names_the_choices(installed: Path) -> None:
     ("arguments", "code", "says"),
     [
         ([], 2, "usage: editbench COMMAND"),
-        (["--help"], 0, "report  phase 3: statistics and reports"),
+        (["--help"], 0, "report   phase 3: statistics and reports"),
         (["--version"], 0, "0.1.0\n"),
         (["scor"], 2, "error: there is no command 'scor', did you mean score?"),
         (["run_name=x"], 2, "error: there is no command 'run_name=x'\n"),

@@ -88,7 +88,8 @@ def copy(tmp_path: Path) -> Copy:
     for name in [*SHELL_SCRIPTS, "scripts/check_environment.py", "pyproject.toml", "constraints.txt"]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(CHECKOUT / name, root / name)
-    for name in ["scripts/make_tiny_checkpoints.py", "scripts/pack_benchmark.py", "data/demo/records.json"]:
+    records = [f"data/{name}/records.json" for name in ("demo", "scenes")]
+    for name in ["scripts/make_tiny_checkpoints.py", "scripts/pack_benchmark.py", *records]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     (root / "data/demo/photos").mkdir()

@@ -226,7 +226,7 @@ MISTAKES = [
     (["editor=null"], "editor=null", "a run needs its editor; give editor= and one of diffusers, fake"),
     (["judge="], "judge=", "a run needs its judge; give judge= and one of fake, judge_loop"),
     (["~editor"], "~editor", "a run needs its editor; give editor= and one of diffusers, fake"),
-    (["~dataset=json_file"], "~dataset=json_file", "a run needs its dataset; give dataset= and one of json_file"),
+    (["~dataset=json_file"], "~dataset=json_file", "a run needs its dataset; give dataset= and one of folder, gedit"),
     # what Hydra takes, and what would have no effect
     (["hydra.run.dir=x"], "hydra.run.dir=x", "have no effect here; remove it"),
     (["++hydra.verbose=true"], "++hydra.verbose=true", "have no effect here; remove it"),
