@@ -143,10 +143,10 @@ class BrokenEditor(FakeEditor):
 
 
 class BrokenDataset(JsonFile):
-    def __init__(self, path, language="en", on_bad_record="stop"):
+    def __init__(self, path, language="en", on_bad_record="stop", images=None):
         if RANK == 1:
             raise RuntimeError("this node does not see the file")
-        super().__init__(path, language, on_bad_record)
+        super().__init__(path, language, on_bad_record, images)
 
 
 class HangingEditor(FakeEditor):

@@ -43,8 +43,8 @@ from editbench.judges.fake import FakeJudge
 
 
 class PrivateFile(JsonFile):
-    def __init__(self, path, language, on_bad_record, access_token, headers):
-        super().__init__(path, language, on_bad_record)
+    def __init__(self, path, language, on_bad_record, images, access_token, headers):
+        super().__init__(path, language, on_bad_record, images)
         assert access_token == "s3cret-dataset-0123456789", "another token came"
         assert headers == {"Accept": "x", "Authorization": "s3cret-dataset-nested-0123456789"}, "other headers came"
 
