@@ -47,12 +47,13 @@ class Task(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What was found of a task's edit, and why a picture could not be read."""
+    """What was found of a task's edit, and why a picture could not be read, or not be measured by the metric."""
 
     task: Task
     pixels: dict[str, Any] | None
     source_error: str | None = None
     edited_error: str | None = None
+    metric_error: str | None = None
 
 
 def look_at_batch(place: Place, batch: Sequence[Task]) -> list[Look]:
@@ -95,5 +96,8 @@ def _look(place: Place, task: Task, source: Image.Image | str, metric: Metric | 
         return Look(task, task.pixels, **errors)
     if task.pixels:
         return Look(task, task.pixels)
-    figures = {"metrics": metric.measure(task.sample, source, edited)} if metric else {}
+    try:
+        figures = {"metrics": metric.measure(task.sample, source, edited)} if metric else {}
+    except Exception as error:  # a metric is anybody's code; an edit that it fails on goes without figures
+        return Look(task, None, metric_error=f"{type(error).__name__}: {error}")
     return Look(task, measure(source, edited) | figures)

@@ -184,13 +184,17 @@ def _end_with_parent() -> None:
 
 
 def _notes(looks: Sequence[Look], of: int) -> list[str]:
-    """Say, in a sentence each, which edits have no figures since a picture could not be read."""
+    """Say, in a sentence each, which edits have no figures, and why."""
     notes = []
     for what, causes in (
-        ("source", [look.source_error for look in looks if look.source_error and not look.pixels]),
-        ("edited image", [look.edited_error for look in looks if look.edited_error and not look.pixels]),
+        ("source could not be read", [look.source_error for look in looks if look.source_error and not look.pixels]),
+        (
+            "edited image could not be read",
+            [look.edited_error for look in looks if look.edited_error and not look.pixels],
+        ),
+        ("metric failed", [look.metric_error for look in looks if look.metric_error]),
     ):
         if causes:
             count = f"{len(causes)} of {of} edits"
-            notes.append(hide(f"pixels: nothing is known of {count}, whose {what} could not be read ({causes[0]})"))
+            notes.append(hide(f"pixels: nothing is known of {count}, whose {what} ({causes[0]})"))
     return notes

@@ -68,6 +68,25 @@ def test_a_metric_is_asked_for_every_sample_and_again_only_when_it_is_another(tm
     assert build_report(run.dir, "fake", looks=run.look())["metrics"] is None
 
 
+class Failing:
+    """Fails on one sample."""
+
+    def measure(self, sample, source: Image.Image, edited: Image.Image) -> dict[str, float | None]:
+        if sample.sample_id == "s0":
+            raise OSError("no wanted picture")
+        return {"psnr": 30.0}
+
+
+def test_a_metric_that_fails_on_a_sample_leaves_the_others_their_figures(tmp_path):
+    run = Run(tmp_path)
+    for number in (0, 1):
+        run.edit(number, make_picture(9))
+    run.config.metric = ComponentConfig("test_metrics.Failing", "f", {})
+    looks = run.look()
+    assert [run.looks_of(looks, number)["metrics"] for number in (0, 1)] == [None, {"psnr": 30.0}]
+    assert looks.notes == ["pixels: nothing is known of 1 of 2 edits, whose metric failed (OSError: no wanted picture)"]
+
+
 @pytest.mark.parametrize(
     ("target", "kwargs", "words"),
     [
