@@ -62,8 +62,8 @@ class Group:
         """
         self._meetings += 1
         self.store.set(f"at-{self.ranks.rank}", str(self._meetings))
-        if stopping:
-            self.store.set(f"stopping-{self._meetings}", "1")
+        if stopping:  # by add, which waits for the store's answer: all have to find it behind the barrier
+            self.store.add(f"stopping-{self._meetings}", 1)
         try:
             dist.barrier()
         except RuntimeError as error:

@@ -122,6 +122,7 @@ def everything(group: Group, folder: Path) -> dict[str, object]:
         "node_first": first_of_the_node(group, folder),
         "loading": {limit: never_at_once(group, limit) for limit in (1, 2, 3)},
         "stopping": [group.meet(RANKS.rank == one) for one in (-1, RANKS.world_size - 1, -1, 0)],
+        "missed": sum(not group.meet(RANKS.rank == size - 1) for _ in range(600)),
     }
 
 

@@ -58,6 +58,10 @@ def test_all_leave_a_barrier_knowing_whether_any_rank_wants_to_stop(seen: list[d
     assert [rank["stopping"] for rank in seen] == [[False, True, False, True]] * len(seen)
 
 
+def test_no_rank_misses_in_hundreds_of_barriers_that_another_wants_to_stop(seen: list[dict[str, Any]]) -> None:
+    assert [rank["missed"] for rank in seen] == [0] * len(seen)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_never_more_ranks_load_at_once_than_the_limit(seen: list[dict[str, Any]], limit: int) -> None:
     inside = [rank["loading"][str(limit)]["inside"] for rank in seen]
