@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
+from transformers import Qwen2_5_VLForConditionalGeneration
 from diffusers import FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
 from make_tiny_checkpoints import build_scheduler
 
@@ -109,18 +111,32 @@ class Frozen:
     """The finished VAE and text encoder.
 
     Args:
-        folder: Where their checkpoints are.
+        core: The VAE's trained part.
+        encoder: The text encoder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.core = Core(build_vae())
-        longest = next(name for name in VAE_STAGES if (folder / f"{name}.pt").is_file())
-        self.core.load_state_dict(averaged_weights(folder, longest))
-        self.encoder = ProbedEncoder(editor_tokenizer())
-        self.encoder.load_state_dict(averaged_weights(folder, "text_encoder"))
+    def __init__(self, core: Core, encoder: ProbedEncoder) -> None:
+        self.core, self.encoder = core, encoder
         self.core.eval().requires_grad_(False)
         self.encoder.eval().requires_grad_(False)
         self.mean, self.std = latent_statistics(self.core)
+
+    @classmethod
+    def trained(cls, folder: Path) -> "Frozen":
+        """From the checkpoints of the training in a folder."""
+        core, encoder = Core(build_vae()), ProbedEncoder(editor_tokenizer())
+        longest = next(name for name in VAE_STAGES if (folder / f"{name}.pt").is_file())
+        core.load_state_dict(averaged_weights(folder, longest))
+        encoder.load_state_dict(averaged_weights(folder, "text_encoder"))
+        return cls(core, encoder)
+
+    @classmethod
+    def exported(cls, folder: Path) -> "Frozen":
+        """From an exported editor."""
+        vae, encoder = build_vae(), ProbedEncoder(editor_tokenizer())
+        vae.load_state_dict(load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"))
+        encoder.encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "text_encoder", dtype="float32")
+        return cls(Core(vae), encoder)
 
     @torch.no_grad()
     def latents(self, edits: list[SceneEdit], target: bool) -> torch.Tensor:
@@ -310,6 +326,13 @@ def final_denoiser(folder: Path) -> ProbedDenoiser:
     return model
 
 
+def exported_denoiser(folder: Path) -> ProbedDenoiser:
+    """The denoiser of an exported editor or stage, its probes untrained."""
+    model = ProbedDenoiser()
+    model.transformer.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+    return model.eval()
+
+
 def measurement(frozen: Frozen, each: int = 20) -> Callable[[torch.nn.Module], dict[str, float]]:
     """A function that measures strict success on held-out combinations, by family."""
     sampler = SceneSampler(np.random.default_rng(40_000), True)
@@ -332,7 +355,7 @@ def measurement(frozen: Frozen, each: int = 20) -> Callable[[torch.nn.Module], d
 def train(folder: Path, steps: int = 3000, batch: int = 48, keep: dict[int, str] | None = None) -> ProbedDenoiser:
     """Train the denoiser on pools of edits that are renewed every 400 steps."""
     torch.manual_seed(3)
-    frozen = Frozen(folder)
+    frozen = Frozen.trained(folder)
     model = ProbedDenoiser()
     pools: dict[int, Pairs] = {}
 

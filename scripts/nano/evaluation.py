@@ -123,17 +123,13 @@ def controls(edits: Sequence[SceneEdit], outcomes: Sequence[Outcome]) -> list[Ou
 
 def judge_all(folder: Path, outcomes: Sequence[Outcome], mode: str, batch: int = 8) -> list[float | None]:
     """Have outcomes judged as the tool does; None where a reply holds no score."""
-    judge = Qwen3VLJudge(["cpu"], str(folder), dtype="float32", max_new_tokens=16, max_image_pixels=PIXELS * PIXELS)
-    rubrics = load([f"judge.mode={mode}"]).rubrics
-    order = sorted(range(len(outcomes)), key=lambda i: CATEGORIES[FAMILIES[outcomes[i].edit.family]])
-    scores: list[float | None] = [None] * len(outcomes)
-    for category in sorted(set(CATEGORIES.values())):
-        of_category = [i for i in order if CATEGORIES[FAMILIES[outcomes[i].edit.family]] == category]
-        for begin in range(0, len(of_category), batch):
-            some = of_category[begin : begin + batch]
-            requests = [_request(outcomes[i], i, rubrics[category], mode) for i in some]
-            for i, score in zip(some, _answers(judge, requests, mode), strict=True):
-                scores[i] = score
+    judge = Qwen3VLJudge(["cpu"], str(folder), dtype="float32", max_new_tokens=16, max_image_pixels=PIXELS * PIXELS, images="last")
+    rubrics = load(["dataset=scenes", f"judge.mode={mode}"]).rubrics
+    scores: list[float | None] = []
+    for begin in range(0, len(outcomes), batch):
+        some = enumerate(outcomes[begin : begin + batch], begin)
+        asked = [_request(one, i, rubrics[CATEGORIES[FAMILIES[one.edit.family]]], mode) for i, one in some]
+        scores += _answers(judge, asked, mode)
     return scores
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
 from nano.denoiser import Frozen, ProbedDenoiser, final_denoiser
-from nano.judge import ProbedJudge
+from nano.judge_training import ProbedJudge
 from nano.pictures import ENCODER
 from nano.text_encoder import MERGE, PATCH
 from nano.training import averaged_weights
@@ -28,7 +28,7 @@ def export_editor(training: Path, folder: Path, dtype: torch.dtype = torch.bfloa
         folder: Where to write; replaced.
         dtype: Type the weights are stored in.
     """
-    frozen = Frozen(training)
+    frozen = Frozen.trained(training)
     vae = frozen.core.finished()
     vae.register_to_config(latents_mean=frozen.mean.flatten().tolist(), latents_std=frozen.std.flatten().tolist())
     model = final_denoiser(training)
@@ -59,10 +59,10 @@ def _stored(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     return model.to(dtype)
 
 
-def export_judge(training: Path, folder: Path, name: str = "judge", dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write the judge and its processor; `name` is the training stage it comes from."""
+def export_judge(training: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write the judge and its processor."""
     model = ProbedJudge()
-    model.load_state_dict(averaged_weights(training, name))
+    model.load_state_dict(averaged_weights(training, "judge"))
     shutil.rmtree(folder, ignore_errors=True)
     _stored(model.judge, dtype).save_pretrained(folder)
     build_judge_processor(model.reader.tokenizer).save_pretrained(folder)
