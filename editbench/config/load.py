@@ -42,6 +42,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     OmegaConf.register_new_resolver("checkout", in_checkout, replace=True)
     OmegaConf.register_new_resolver("stem", _stem, replace=True)
     searched = _search_path(config_dir) if config_dir else []
+    overrides = _own_file(overrides)
     learn_secrets([_by_last_key(override) for override in overrides])
     _refuse(overrides)
     GlobalHydra.instance().clear()
@@ -56,6 +57,12 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: group=null
         raise UserError(hide(one_sentence(error, [*searched, *overrides], CONF_DIR))) from error
     return check(typing.cast(dict[str, Any], resolved))
+
+
+def _own_file(overrides: Sequence[str]) -> list[str]:
+    """A path without a dataset is that of a benchmark file, not another place of the default one."""
+    keys = {override.lstrip("+").partition("=")[0] for override in overrides}
+    return ["dataset=json_file"] * ("dataset.path" in keys and "dataset" not in keys) + [*overrides]
 
 
 def _stem(path: Any) -> str:

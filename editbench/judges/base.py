@@ -21,6 +21,9 @@ from PIL import Image
 CUT_OFF = "…"
 """Last character of a reply that was cut off; a number right before it is no score, its end is missing."""
 
+ImagesStand = Literal["first", "last"]
+"""Where a request's images stand: before its text, or behind it, as VIEScore's prompts have them."""
+
 
 @dataclass(frozen=True)
 class Request:

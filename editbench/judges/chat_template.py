@@ -1,14 +1,11 @@
 """What a judge is asked, as text by its chat template, with its own turn begun and its thinking as wanted."""
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 from editbench.errors import UserError
-from editbench.judges.base import Request
+from editbench.judges.base import ImagesStand, Request
 from editbench.text import as_plain_text
-
-ImagesStand = Literal["first", "last"]
-"""Where a request's images stand: before its text, or behind it, as VIEScore's prompts have them."""
 
 OPENED = re.compile(r"<(think(?:ing)?)>\s*\Z")
 MARKS = re.compile(r"(</?think(?:ing)?>)")

@@ -10,8 +10,8 @@ from editbench.config.annotations import Count, Rule
 from editbench.config.schema import ANSWER_START
 from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
-from editbench.judges.base import CUT_OFF, Request
-from editbench.judges.chat_template import ChatTemplate, ImagesStand
+from editbench.judges.base import CUT_OFF, ImagesStand, Request
+from editbench.judges.chat_template import ChatTemplate
 
 if TYPE_CHECKING:
     import torch
