@@ -102,6 +102,7 @@ def _load(overrides: list[str], config_dir: str | None, uses_components: bool) -
         config = configuration.load(overrides, config_dir)
         learn_secrets({group: getattr(config, group).kwargs for group in ("dataset", "editor", "judge")})
         if uses_components:
+            configuration.refuse_nano_by_default(overrides, config)
             check_components(config)
     except UserError as error:
         error.on_all_ranks = True

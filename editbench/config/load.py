@@ -59,6 +59,22 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     return check(typing.cast(dict[str, Any], resolved))
 
 
+def refuse_nano_by_default(overrides: Sequence[str], config: Config) -> None:
+    """Refuse own data with models that nobody has chosen and that know the scenes alone.
+
+    Raises:
+        UserError: the editor or the judge is the default one, and the dataset is not.
+    """
+    given = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    own = next((f"{key}={given[key]}" for key in ("dataset.path", "dataset") if key in given), "dataset=scenes")
+    for group in ("editor", "judge"):
+        if own != "dataset=scenes" and group not in given and getattr(config, group).name == "nano":
+            raise UserError(
+                f"{own}: the default {group}, nano, knows nothing but the scenes; give {group}=… "
+                f"({group}=tiny tries a run out, with random weights)"
+            )
+
+
 def _own_file(overrides: Sequence[str]) -> list[str]:
     """A path without a dataset is that of a benchmark file, not another place of the default one."""
     keys = {override.lstrip("+").partition("=")[0] for override in overrides}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from transformers import Qwen2_5_VLForConditionalGeneration
 from diffusers import FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
 from make_tiny_checkpoints import build_scheduler
+from safetensors.torch import load_file
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from editbench.analysis.truth import RIGHT
 from nano.pictures import assemble, cells_for_vae
@@ -32,7 +32,7 @@ from nano.scenes import (
 )
 from nano.text_encoder import HIDDEN, ProbedEncoder
 from nano.training import Schedule, Stage, StepLoss, averaged_weights
-from nano.vae import LATENT, Core, build_vae, to_tensor
+from nano.vae import LATENT, Core, exported_core, to_tensor, trained_core
 from nano.words import editor_tokenizer
 
 LAYERS, HEADS, HEAD = 4, 3, 32
@@ -125,19 +125,17 @@ class Frozen:
     @classmethod
     def trained(cls, folder: Path) -> "Frozen":
         """From the checkpoints of the training in a folder."""
-        core, encoder = Core(build_vae()), ProbedEncoder(editor_tokenizer())
-        longest = next(name for name in VAE_STAGES if (folder / f"{name}.pt").is_file())
-        core.load_state_dict(averaged_weights(folder, longest))
+        encoder = ProbedEncoder(editor_tokenizer())
         encoder.load_state_dict(averaged_weights(folder, "text_encoder"))
-        return cls(core, encoder)
+        longest = next(name for name in VAE_STAGES if (folder / f"{name}.pt").is_file())
+        return cls(trained_core(folder, longest), encoder)
 
     @classmethod
     def exported(cls, folder: Path) -> "Frozen":
         """From an exported editor."""
-        vae, encoder = build_vae(), ProbedEncoder(editor_tokenizer())
-        vae.load_state_dict(load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"))
+        encoder = ProbedEncoder(editor_tokenizer())
         encoder.encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "text_encoder", dtype="float32")
-        return cls(Core(vae), encoder)
+        return cls(exported_core(folder / "vae"), encoder)
 
     @torch.no_grad()
     def latents(self, edits: list[SceneEdit], target: bool) -> torch.Tensor:
@@ -324,10 +322,10 @@ def cell_errors(edited: np.ndarray, edits: list[SceneEdit]) -> np.ndarray:
     return np.sqrt((difference**2).mean(axis=(2, 4, 5))).reshape(len(edits), CELLS)
 
 
-def final_denoiser(folder: Path) -> ProbedDenoiser:
-    """The trained denoiser."""
+def trained_denoiser(folder: Path, name: str = "denoiser") -> ProbedDenoiser:
+    """The denoiser as a stage of training left it."""
     model = ProbedDenoiser()
-    model.load_state_dict(averaged_weights(folder, "denoiser"))
+    model.load_state_dict(averaged_weights(folder, name))
     return model
 
 

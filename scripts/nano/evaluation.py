@@ -123,7 +123,9 @@ def controls(edits: Sequence[SceneEdit], outcomes: Sequence[Outcome]) -> list[Ou
 
 def judge_all(folder: Path, outcomes: Sequence[Outcome], mode: str, batch: int = 8) -> list[float | None]:
     """Have outcomes judged as the tool does; None where a reply holds no score."""
-    judge = Qwen3VLJudge(["cpu"], str(folder), dtype="float32", max_new_tokens=16, max_image_pixels=PIXELS * PIXELS, images="last")
+    judge = Qwen3VLJudge(
+        ["cpu"], str(folder), dtype="float32", max_new_tokens=16, max_image_pixels=PIXELS * PIXELS, images="last"
+    )
     rubrics = load(["dataset=scenes", f"judge.mode={mode}"]).rubrics
     scores: list[float | None] = []
     for begin in range(0, len(outcomes), batch):

@@ -1,8 +1,8 @@
 """The judge: a small Qwen3-VL that looks at the source and the edited picture and says how well the edit was done.
 
-It is asked as the tool asks: by the rubric of conf/rubric/scene_edit.yaml, with both pictures behind the text, for a number or for a
-digit. Attention is causal, so the text comes first: every cell of the source can then work out what should become of
-it, and every cell of the edited picture whether it did. `judge_training` trains these steps one by one.
+It is asked as the tool asks: by the rubric of conf/rubric/scene_edit.yaml, with both pictures behind the text, for a
+number or for a digit. Attention is causal, so the text comes first: every cell of the source can then work out what
+should become of it, and every cell of the edited picture whether it did. `judge_training` trains these steps.
 """
 
 import functools

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nano.flaws import Judged, draw
-from nano.judge import ANSWER_START, HIDDEN, MODES, MOST, Asked, ReadingJudge
+from nano.judge import HIDDEN, MODES, MOST, Asked, ReadingJudge
 from nano.scenes import (
     BACKGROUNDS,
     CELLS,

@@ -9,8 +9,7 @@ import torch
 from nano.denoiser import Frozen, ProbedDenoiser, cell_errors, denoise, exported_denoiser, unpack
 from nano.flaws import Judged, draw, judged, pixels_of
 from nano.scenes import SceneEdit, SceneSampler
-from nano.training import averaged_weights
-from nano.vae import train_decoder
+from nano.vae import Core, train_decoder
 
 MISTAKEN = 0.12  # error of a cell above which the denoiser meant something else; no decoder should mend that
 OWN = 0.4  # share of a batch that is the editor's own
@@ -46,12 +45,17 @@ def mixed(own: Judged) -> Callable[[SceneSampler, int], Judged]:
     return outcomes
 
 
-def train_decoder_on_own(training: Path, steps: int = 500, each: int = 960, seed: int = 75_000) -> None:
-    """Train the VAE's decoder on what the denoiser makes: its errors are not those of the encoder with noise."""
-    frozen = Frozen.trained(training)
+def train_decoder_on_own(
+    frozen: Frozen, model: ProbedDenoiser, core: Core, folder: Path, name: str, steps: int = 500
+) -> None:
+    """Train the VAE's decoder on what the denoiser makes: its errors are not those of the encoder with noise.
+
+    Args:
+        frozen, model: The text encoder and the denoiser.
+        core, folder, name, steps: As in `train_decoder`.
+    """
+    seed, each = 75_000, 960
     sampler = SceneSampler(np.random.default_rng(seed), False)
-    model = ProbedDenoiser()
-    model.load_state_dict(averaged_weights(training, "denoiser"))
     tokens, edits = [], []
     for begin in range(0, each, 96):
         drawn = [sampler.edit() for _ in range(min(96, each - begin))]
@@ -66,7 +70,7 @@ def train_decoder_on_own(training: Path, steps: int = 500, each: int = 960, seed
         index = torch.tensor(rng.choice(usable, 8, replace=False))
         return latents[index], wanted[index]
 
-    train_decoder(training, steps, "vae_decoder", "vae_own", own)
+    train_decoder(core, folder, steps, name, own)
 
 
 def denoised_errors(frozen: Frozen, tokens: torch.Tensor, edits: list[SceneEdit]) -> np.ndarray:

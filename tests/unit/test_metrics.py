@@ -103,4 +103,4 @@ def test_what_is_no_metric_is_said(target, kwargs, words):
 
 def test_the_scenes_bring_their_truth():
     assert load(["dataset=scenes"]).metric.target == "editbench.analysis.known_truth.KnownTruth"
-    assert load([]).metric is None
+    assert load(["dataset=json_file"]).metric is None

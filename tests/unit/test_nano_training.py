@@ -10,8 +10,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from nano import denoiser, flaws, judge, judge_training, outcomes, pictures, scenes, text_encoder, training, vae
-from nano.words import rubric
 from nano.scenes import FAMILIES, Scene, SceneEdit, SceneSampler
+from nano.words import rubric
 
 from editbench.analysis.truth import RIGHT
 from editbench.judges.base import Request
@@ -203,7 +203,9 @@ def test_the_judge_is_asked_in_training_as_the_tool_asks(judging, mode):
     processor = judging.reader.processor
     processor.image_processor.size = {"shortest_edge": 64 * 64, "longest_edge": 128 * 128}
     expected = processor(
-        text=[ChatTemplate(processor, None, "last").prompt(request, processor)], images=[list(shown)], return_tensors="pt"
+        text=[ChatTemplate(processor, None, "last").prompt(request, processor)],
+        images=[list(shown)],
+        return_tensors="pt",
     )
     mine = torch.cat([asked.prefix, asked.tokens[0]])
     length = expected["input_ids"].shape[1]
@@ -226,7 +228,9 @@ def test_the_judge_begins_by_looking_from_a_cell_to_the_same_cell_of_the_source(
     text = judging.judge.model.language_model
     attention = text.layers[judge.SAME_PLACE[0]].self_attn
     size = judge.HIDDEN // judge.HEADS
-    cos, sin = text.rotary_emb(torch.zeros(1, 1, judge.HIDDEN), asked.positions[:, :1].gather(2, asked.images[None, :1].expand(3, -1, -1)))
+    cos, sin = text.rotary_emb(
+        torch.zeros(1, 1, judge.HIDDEN), asked.positions[:, :1].gather(2, asked.images[None, :1].expand(3, -1, -1))
+    )
     turned = [
         bias[:size] * cos[0] + torch.cat([-bias[size // 2 : size], bias[: size // 2]]) * sin[0]
         for bias in (attention.q_proj.bias.detach(), attention.k_proj.bias.detach())
