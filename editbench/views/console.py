@@ -10,6 +10,7 @@ from rich.table import Table
 
 from editbench.run.folder import Plan
 from editbench.text import printable
+from editbench.views.metrics import judge_sentence, metric_sentence
 from editbench.views.scores import COLUMNS, macro_sentence, score_rows
 
 MAX_FINDINGS = 20
@@ -30,6 +31,10 @@ def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
     console.print(score_table(report))
     if sentence := macro_sentence(report):
         console.print(sentence, markup=False, highlight=False)
+    if metrics := report["metrics"]:
+        judge = metrics["judge"]
+        said = [metric_sentence(metrics), *([judge_sentence(judge)] if judge else [])]
+        console.print(" ".join(said), markup=False, highlight=False)
     if report["best_category"]:
         console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
     for note in report["notes"]:
