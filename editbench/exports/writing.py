@@ -19,7 +19,7 @@ def check_free(path: Path, force: bool) -> None:
     """Check that an export may be written to a place.
 
     Raises:
-        UserError: something is there and `force` was not given, or it is a folder where a file is to be or the reverse.
+        UserError: something other than an empty folder is there, and `force` was not given.
     """
     if not force and path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise UserError(f"{path} is there already; give another out=…, or write over it with force=true")
