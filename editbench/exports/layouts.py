@@ -59,7 +59,9 @@ def _imgedit(sample: Sample) -> str:
         raise ValueError("it is of the multi-turn set, which people judge and no scorer reads (use to=folder)")
     if sample.category not in IMGEDIT_TYPES:
         raise ValueError(f"its category {sample.category!r} is no edit type of the benchmark")
-    return f"{_name(sample.sample_id)}.png"
+    if not re.fullmatch(r"0|[1-9][0-9]{0,8}", sample.sample_id):
+        raise ValueError("its id is no key of basic_edit.json or UGE_edit.json, from which the run must be planned")
+    return f"{sample.sample_id}.png"
 
 
 def _kris(sample: Sample) -> str:
