@@ -27,7 +27,7 @@ def dataset_name(report: Report) -> str:
     settings = report["config"].get("dataset") or {}
     path = str(settings.get("path") or settings.get("_target_") or "dataset")
     stem = re.split(r"[/\\]", path.rstrip("/\\"))[-1].partition(".")[0]
-    return re.sub(r"\W+", "_", stem).strip("_") or "dataset"
+    return re.sub(r"\W+", "_", stem).strip("_")[:60] or "dataset"
 
 
 def started(report: Report) -> datetime.datetime:

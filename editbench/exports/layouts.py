@@ -5,11 +5,13 @@ that benchmark puts it there. Nothing is guessed: a sample that lacks it is an e
 """
 
 import re
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from editbench.errors import UserError
+from editbench.run.identity import sample_key
 from editbench.run.records import Sample
 
 GEDIT_TASKS = (
@@ -26,8 +28,9 @@ KRIS_CATEGORIES = (
 RISE_CATEGORIES = ("temporal_reasoning", "causal_reasoning", "spatial_reasoning", "logical_reasoning")
 
 _NO_NAME = re.compile(r"""[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\:*?"<>|]|^[. ]|[. ]$|^$""")
-_LONGEST_NAME = 200
-"""Bytes; file systems take 255, and an ending comes behind."""
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.I)
+_LONGEST_NAME, _LONGEST_PATH = 200, 1000
+"""Bytes; file systems take 255 for a name, and an ending comes behind."""
 
 
 @dataclass(frozen=True)
@@ -105,32 +108,43 @@ def places_in(layout: Layout, samples: Sequence[Sample]) -> dict[str, str]:
     return places
 
 
-def places_by_id(samples: Sequence[Sample], suffix: str = ".png") -> dict[str, str]:
-    """Find a path for each sample's picture, by sample id: its id, slashes making folders, with a suffix.
+def places_by_id(samples: Sequence[Sample], reserved: Collection[str] = ()) -> dict[str, str]:
+    """Find a path for each sample's picture, by sample id: its id, slashes making folders, with `.png` behind it.
 
     A sample whose id is no harmless path, or one that another file or folder has on some file system, has its key.
+
+    Args:
+        samples: All that get a place.
+        reserved: Names in the folder that are taken.
     """
-    keys = {sample.key.casefold() for sample in samples}
+    keys = {sample.sample_id: sample_key(sample.sample_id) for sample in samples}  # not as a plan has them: anybody's
     wanted = {sample.sample_id: _path(sample.sample_id) for sample in samples}
-    folders = {str(above).casefold() for path in wanted.values() if path for above in PurePosixPath(path).parents}
-    taken: set[str] = set()
+    folders = {_same(above) for path in wanted.values() if path for above in _above(path)}
+    taken = {_same(name) for name in reserved} | {_same(f"{key}.png") for key in keys.values()}
     places = {}
-    for sample in samples:
-        path = wanted[sample.sample_id]
-        name = f"{path}{suffix}".casefold()
-        if path is None or path.casefold() in keys or name in folders | taken:
-            places[sample.sample_id] = f"{sample.key}{suffix}"
-        else:
-            taken.add(name)
-            places[sample.sample_id] = f"{path}{suffix}"
+    for sample_id, path in wanted.items():
+        name = _same(f"{path}.png")
+        is_free = path is not None and name not in folders | taken and not {_same(a) for a in _above(path)} & taken
+        taken.add(name)
+        places[sample_id] = f"{path if is_free else keys[sample_id]}.png"
     return places
+
+
+def _above(path: str) -> list[str]:
+    return [str(above) for above in PurePosixPath(path).parents]
+
+
+def _same(path: str) -> str:
+    """What paths have in common that are one on some file system: case and the form of accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def _path(sample_id: str) -> str | None:
     try:
-        return "/".join(_name(part) for part in sample_id.split("/"))
+        path = "/".join(_name(part) for part in sample_id.split("/"))
     except ValueError:
         return None
+    return path if len(path.encode()) <= _LONGEST_PATH else None
 
 
 def _name(part: str) -> str:
@@ -139,6 +153,6 @@ def _name(part: str) -> str:
     Raises:
         ValueError: it cannot.
     """
-    if _NO_NAME.search(part) or len(part.encode()) > _LONGEST_NAME:
+    if _NO_NAME.search(part) or _DEVICE.match(part) or len(part.encode()) > _LONGEST_NAME:
         raise ValueError(f"{part[:60]!r} in its id cannot be the name of a file")
     return part

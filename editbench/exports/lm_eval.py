@@ -6,7 +6,7 @@ The form is that of its version 0.4.13: `results_<time>.json`, and `samples_<tas
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from editbench import __version__
@@ -29,7 +29,7 @@ def lm_eval_files(report: Report) -> dict[str, str]:
     """
     check_scored(report, "lm_eval")
     group = f"editbench_{dataset_name(report)}"
-    tasks = {name: re.sub(r"\W", "_", f"{group}_{name}") for name in report["categories"]}
+    tasks = _task_names(group, report["categories"])
     sections = {tasks[name]: section for name, section in report["categories"].items()}
     metrics = {task: _metrics(task, section, section["counts"]["planned"]) for task, section in sections.items()}
     overall = {group: _metrics(group, report["overall"], report["counts"]["planned"])}
@@ -54,6 +54,15 @@ def lm_eval_files(report: Report) -> dict[str, str]:
         files[f"samples_{task}_{time}.jsonl"] = "".join(f"{line}\n" for line in _samples(rows))
     files[f"results_{time}.json"] = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     return files
+
+
+def _task_names(group: str, categories: Iterable[str]) -> dict[str, str]:
+    """Names of letters, digits and _ alone, which are also part of file names; different for different categories."""
+    names: dict[str, str] = {}
+    for category in categories:
+        name = re.sub(r"\W", "_", f"{group}_{category}")[:120]
+        names[category] = name if name not in names.values() else f"{name}_{len(names)}"
+    return names
 
 
 def _metrics(task: str, section: dict[str, Any], planned: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from PIL import Image
 from editbench import __version__
 from editbench.errors import UserError
 from editbench.exports.layouts import LAYOUTS, places_by_id, places_in
-from editbench.exports.writing import folder_to_fill, write_list
+from editbench.exports.writing import LIST, folder_to_fill, write_list
 from editbench.images import encode_png
 from editbench.loaded_run import LoadedRun
 from editbench.run.folder import utc_now
@@ -48,7 +48,7 @@ def write_folder(run: LoadedRun, out: Path, side_by_side: bool, force: bool) -> 
     Raises:
         UserError: there are no pictures, one cannot be read, or the folder is not free.
     """
-    places = places_by_id(run.results.plan.samples)
+    places = places_by_id(run.results.plan.samples, (TABLE, LIST))
     made = run.side_by_side if side_by_side else None
 
     def picture(sample_id: str) -> bytes:

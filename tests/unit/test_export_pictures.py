@@ -1,5 +1,6 @@
 """Pictures of a run as files: under their ids, and as the official scorers' own code looks for them."""
 
+import dataclasses
 import io
 import json
 
@@ -94,6 +95,9 @@ def test_side_by_side_the_source_is_on_the_left(tmp_path):
         "a\nb",
         "",
         "x" * 300,
+        "/".join("x" * 600),
+        "NUL",
+        "com1.jpg",
     ],
 )
 def test_an_id_that_is_no_harmless_path_is_replaced_by_its_key(hostile):
@@ -101,11 +105,17 @@ def test_an_id_that_is_no_harmless_path_is_replaced_by_its_key(hostile):
 
 
 def test_two_samples_never_have_the_same_file():
-    ids = ["Cat", "cat", "dog.png/1", "dog", sample_key("../up"), "../up", "Dog.PNG/2"]
-    places = places_by_id([sample(id_) for id_ in ids])
+    ids = ["Cat", "cat", "dog.png/1", "dog", sample_key("../up"), "../up", "Dog.PNG/2", "é", "e\u0301", "list.json/1"]
+    places = places_by_id([sample(id_) for id_ in ids], ["list.json"])
     assert len({place.casefold() for place in places.values()}) == len(ids)
     assert places["Cat"] == "Cat.png" and places["cat"] == f"{sample_key('cat')}.png"
+    assert places["é"] == "é.png" and places["list.json/1"] == f"{sample_key('list.json/1')}.png"
     assert places["dog"] == f"{sample_key('dog')}.png", "dog.png is a folder"
+
+
+def test_a_plan_s_own_keys_are_not_trusted_as_names():
+    given = dataclasses.replace(sample("../up"), key="../../up")
+    assert places_by_id([given]) == {"../up": f"{sample_key('../up')}.png"}
 
 
 def test_no_hostile_id_of_a_dataset_leaves_the_folder(tmp_path):

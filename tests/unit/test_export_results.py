@@ -112,6 +112,22 @@ def test_lm_eval_has_a_task_for_each_category_and_a_group_of_all(do):
     assert found["date"] == 1795773600.0
 
 
+def test_categories_of_like_names_are_different_tasks(tmp_path):
+    run = Run(tmp_path / "mine")
+    for number, category in enumerate(["a-b", "a_b"]):
+        run.edited(sample := run.sample(f"s{number}", category))
+        run.judged(sample, score=float(number))
+    run.plan()
+    export(ExportOptions(str(run.dir.root), "lm_eval", tmp_path / "lm"))
+    found = read_lm_eval(tmp_path / "lm")
+    assert {name: task["score,none"] for name, task in found["results"].items()} == {
+        "editbench_dataset": 0.5,
+        "editbench_dataset_a_b": 0.0,
+        "editbench_dataset_a_b_1": 1.0,
+    }
+    assert len(list((tmp_path / "lm").glob("samples_*"))) == 2
+
+
 def test_lm_eval_s_samples_without_a_score_have_none(do):
     folder = do("lm_eval", "lm").parent
     (path,) = folder.glob("samples_editbench_basic_edit_social_*.jsonl")
