@@ -209,4 +209,5 @@ def test_trackio_keeps_figures_failures_and_report_on_this_machine(sent, tmp_pat
     (run,) = storage.get_runs("tested")
     (logged,) = storage.get_logs("tested", run)
     assert logged["count/planned"] == 40 and "failures" in logged
+    assert holds(tmp_path / "trackio", "report-made-up") and holds(tmp_path / "trackio", "# editbench report: made-up")
     assert not holds(tmp_path / "trackio", SECRET)
