@@ -5,7 +5,7 @@
 Writes report.json, report.md and report.html, the same as evaluation_report_<UTC time>.{json,md,html}, and prints a
 table. Loads no model and no torch. Compares every edit with its source, once, and keeps what it finds in pictures.jsonl
 and thumbs/ (report.pictures=false: does not). Changes nothing else, so it can run at any time, also while a phase is
-running.
+running. With tracker=wandb, trackio or tensorboard it also sends there what it found.
 """
 
 import datetime
@@ -22,12 +22,14 @@ from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.pixel_rates import summarize_pixels
 from editbench.analysis.shape import compare_shapes, shape_note
 from editbench.analysis.statistics import extreme_categories
+from editbench.components.check import check_tracker
 from editbench.config.schema import Config, ReportConfig
 from editbench.pictures import Looks, look_at
 from editbench.results import read_results
 from editbench.run.folder import RunDir, utc_now
 from editbench.run.lines import write_atomic
 from editbench.run.records import Judgment
+from editbench.trackers.send import send
 from editbench.views.console import show_report
 from editbench.views.html import to_html
 from editbench.views.markdown import to_markdown
@@ -39,9 +41,15 @@ def main(config: Config) -> None:
     if config.dry_run:
         logs.console().print(f"dry run of phase report: would read {run_dir.root}", markup=False, highlight=False)
         return
+    if config.tracker:
+        check_tracker(config.tracker)
     looks = look_at(run_dir, config) if config.report.pictures else Looks()
     report = build_report(run_dir, config.judge.name, config.report, looks)
-    show_report(logs.console(), report, write_report(run_dir, report, config.report.single_file))
+    written = write_report(run_dir, report, config.report.single_file)
+    show_report(logs.console(), report, written)
+    files = [written.with_suffix(suffix) for suffix in (".json", ".md", ".html")]
+    if config.tracker and send(config.tracker, report, files):
+        logs.console().print(f"tracker {config.tracker.name} has the report", markup=False, highlight=False)
 
 
 def build_report(

@@ -19,6 +19,15 @@ WITH_IMAGE: tuple[State, ...] = ("edited", *JUDGED)
 """States of samples that have an edited image."""
 
 
+def counting(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> tuple[Edit | None, Judgment | None]:
+    """Leave out an edit that is not of the sample as planned, and a judgment that is not of that edit."""
+    if edit is not None and edit.input != sample_input(sample):
+        edit = None
+    if edit is None or edit.state != "edited" or (judgment and judgment.image_sha256 != edit.sha256):
+        judgment = None
+    return edit, judgment
+
+
 def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dict[str, Any]:
     """What became of one sample: all that is on record of it, in one flat dict.
 
@@ -26,10 +35,7 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
         What the sample is; its `state`; of the edit and the judgment that count, if they do, `score` and how that was
         `answered`, what the judge said, times and sizes; what went wrong if something did. The rest is None.
     """
-    if edit is not None and edit.input != sample_input(sample):
-        edit = None
-    if edit is None or edit.state != "edited" or (judgment and judgment.image_sha256 != edit.sha256):
-        judgment = None
+    edit, judgment = counting(sample, edit, judgment)
     last = judgment or edit
     return {
         "sample_id": sample.sample_id,

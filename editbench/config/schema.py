@@ -217,6 +217,8 @@ class Config:
     judge: JudgeConfig
     metric: ComponentConfig | None = None
     """What measures edits beside the judge, from the pictures alone, in the report phase; None: nothing."""
+    tracker: ComponentConfig | None = None
+    """Where the report phase also sends what it finds; None: nowhere."""
     rubrics: dict[str, RubricConfig]
     resolved: dict[str, Any]
     """The whole configuration as plain data without secrets, for config.yaml and the report."""

@@ -87,6 +87,14 @@ def test_a_dataset_brings_its_rubrics_unless_others_are_chosen(choice, rubrics):
     assert list(load([*chosen, "+rubric@rubrics.mine=causal"]).rubrics)[-1] == "mine"
 
 
+@pytest.mark.parametrize("choice", choices("tracker"))
+def test_every_shipped_tracker_composes_and_fits_its_class(choice):
+    config = load([f"tracker={choice}", "run_name=mine"])
+    check_components(config)
+    assert config.tracker.name == choice
+    assert config.tracker.kwargs.get("folder", f"runs/mine/{choice}") == f"runs/mine/{choice}"
+
+
 @pytest.mark.parametrize("choice", choices("experiment"))
 def test_every_shipped_experiment_composes(choice):
     check_components(load([f"experiment={choice}", "dataset.path=bench.json"]))
@@ -109,6 +117,7 @@ def test_no_shipped_file_is_left_out_by_these_tests():
         "metric",
         "experiment",
         "rubric",
+        "tracker",
     }
     assert choices("experiment")
 
