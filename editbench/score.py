@@ -56,7 +56,7 @@ def score_all(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> None
     """Judge batches that no other replica has, each on its way to rank 0 behind the next."""
     job.begin(todo)
     job.session.loaded(describe_mode(config.judge))
-    sees_source = config.judge.compare_with_original or config.score.controls
+    sees_source = config.judge_sees_source or config.score.controls
     dataset = open_dataset(planned_dataset(config, job.folder)) if sees_source else None
     placement = place(config, job.group, job.checkpoint)
     batches = cut_batches(todo.tasks, placement.batch_size)
