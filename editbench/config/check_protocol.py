@@ -1,4 +1,4 @@
-"""Whether a protocol holds together, and fits the rubrics and the judge's settings; refused before a model is loaded."""
+"""Whether a protocol holds together, and fits the rubrics and the judge's settings; refused before models load."""
 
 import re
 from collections.abc import Iterator

@@ -5,6 +5,7 @@ is run.
 """
 
 import ast
+import functools
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -29,7 +30,8 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 }
 
 
-def names_in(formula: str) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def names_in(formula: str) -> frozenset[str]:
     """Names that a formula needs numbers for.
 
     Raises:
@@ -37,7 +39,7 @@ def names_in(formula: str) -> set[str]:
     """
     names: set[str] = set()
     _walk(_parse(formula), names)
-    return names
+    return frozenset(names)
 
 
 def evaluate(formula: str, values: Mapping[str, float]) -> float:
@@ -53,6 +55,7 @@ def evaluate(formula: str, values: Mapping[str, float]) -> float:
     return float(_value(_parse(formula), values))
 
 
+@functools.lru_cache(maxsize=1024)
 def _parse(formula: str) -> ast.expr:
     try:
         return ast.parse(formula.strip(), mode="eval").body

@@ -204,8 +204,10 @@ def test_a_reply_that_lacks_a_number_or_leaves_one_in_doubt_has_none(reply):
 
 @pytest.mark.parametrize(
     "reply",
-    ["Quality: 4", "Final Score: 4", "**Final Score**: 4", "4", "4/5", "Score: 4/5.", "Visual quality: 4", "4.0"]
-    + ['{"quality_score": 4, "reasoning": "x"}', '{"score": [4]}', "It is fine.\nScore: 4", "Quality: [4]"],
+    [
+        *("Quality: 4", "Final Score: 4", "**Final Score**: 4", "4", "4/5", "Score: 4/5.", "Visual quality: 4", "4.0"),
+        *('{"quality_score": 4, "reasoning": "x"}', '{"score": [4]}', "It is fine.\nScore: 4", "Quality: [4]"),
+    ],
 )
 def test_a_single_number_can_be_called_score(reply):
     assert read_numbers(reply, ONE) == [4]
@@ -213,8 +215,10 @@ def test_a_single_number_can_be_called_score(reply):
 
 @pytest.mark.parametrize(
     "reply",
-    ["Quality: 4.5", "Quality: 0", "Quality: 6", "4/10", "Score: 4/10", "Quality: 4\nScore: 3", "4 5", "a 4"]
-    + ["The quality: 3 faults", "4\n3", "Quality: 4…"],
+    [
+        *("Quality: 4.5", "Quality: 0", "Quality: 6", "4/10", "Score: 4/10", "Quality: 4\nScore: 3", "4 5", "a 4"),
+        *("The quality: 3 faults", "4\n3", "Quality: 4…"),
+    ],
 )
 def test_a_number_off_the_scale_or_in_doubt_is_none(reply):
     assert read_numbers(reply, ONE) is None
