@@ -25,6 +25,10 @@ CATEGORIES = {
 }
 
 
+NOTHING = {"missing": [], "damaged": [], "stale": [], "extra": []}
+"""What `verify` finds in a whole run."""
+
+
 def phase(name, folder, *overrides):
     outcome = run_python(["-m", f"editbench.{name}", f"run_dir={folder}", *overrides], folder.parent)
     assert outcome.code == 0, outcome.tail
@@ -38,7 +42,8 @@ def settings(folder, name):
 def write(folder, name):
     """Four samples; of RISE's the last is one whose consistency is not judged."""
     if name != "rise":
-        return write_benchmark(folder / "bench.json", CATEGORIES[name], list("abcd"))
+        write_benchmark(folder / "bench.json", CATEGORIES[name], list("abcd"))
+        return
     records = [make_record(number, category, "abcd"[number]) for number, category in enumerate(CATEGORIES[name])]
     records[3]["consistency_free"] = True
     (folder / "bench.json").write_text(json.dumps(records))
@@ -143,7 +148,7 @@ def test_a_resumed_run_judges_what_is_missing_and_nothing_anew(whole, tmp_path):
     before, after = (RunDir(root).read_judgments("fake") for root in (folder, tmp_path / "run"))
     for sample_id, judgment in after.items():
         assert dataclasses.replace(judgment, latency_s=None) == dataclasses.replace(before[sample_id], latency_s=None)
-    assert verify(RunDir(tmp_path / "run")) == dict.fromkeys(("missing", "damaged", "stale", "extra"), [])
+    assert verify(RunDir(tmp_path / "run")) == NOTHING
 
 
 def test_verify_finds_a_reply_a_number_a_score_and_a_criterion_that_were_changed(run):
@@ -229,7 +234,7 @@ def test_a_file_of_prompts_counts_and_is_named(tmp_path):
     again = run_python(["-m", "editbench.score", f"run_dir={folder.root}", *fixed], tmp_path)
     assert "4 judgments of this run were made with other settings" in again.output and "sha256" in again.output
     Path(file).unlink()
-    assert verify(folder) == dict.fromkeys(("missing", "damaged", "stale", "extra"), [])
+    assert verify(folder) == NOTHING
 
 
 def test_runs_under_different_protocols_are_not_compared(tmp_path):

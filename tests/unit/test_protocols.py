@@ -1,18 +1,23 @@
 """Official protocols: their formulas against numbers worked by hand, what of a reply counts, and what is refused."""
 
+import dataclasses
 import functools
 import math
 
 import pytest
 import yaml
+from test_score import Run, Scripted
 
 from editbench.config.formulas import evaluate, names_in
 from editbench.config.load import load
 from editbench.config.protocol import holds
 from editbench.errors import UserError
 from editbench.judges.base import Form
-from editbench.judges.prompts import criteria_for, prompts
+from editbench.judges.prompts import EDIT_FIRST, criteria_for, prompts
+from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply_numbers import read_numbers
+from editbench.judges.reread import does_not_follow
+from editbench.plan import ensure_plan
 from editbench.run.records import Sample
 
 NAMES = ("gedit", "imgedit", "kris", "rise")
@@ -352,3 +357,130 @@ def test_a_benchmark_s_own_prompts_take_the_place_of_ours_and_stay_with_the_run(
 def test_a_prompt_file_that_does_not_fit_is_refused(tmp_path, changes, said):
     with pytest.raises(UserError, match=said):
         config("gedit", f"protocol.prompts={own_prompts(tmp_path, **changes)}")
+
+
+# ---- with the other settings of a judge ----
+
+
+class Own(Run):
+    """A run of four samples with edits, under a protocol."""
+
+    def __init__(self, folder, protocol, categories):
+        self._own = [f"protocol={protocol}", f"rubric={protocol}"]
+        super().__init__(folder, categories)
+
+    def load(self, *overrides):
+        return super().load(*self._own, *overrides)
+
+
+@pytest.fixture
+def gedit(tmp_path):
+    return Own(tmp_path, "gedit", ["ps_human", "text_change", "ps_human", "text_change"])
+
+
+def answer_all(number):
+    return lambda request: "\n".join(f"{label}: {number}" for label in request.form.labels)
+
+
+def test_a_batch_is_asked_under_each_criterion_with_the_images_that_it_is_to_see(gedit):
+    judge = Scripted(answer_all(4))
+    judgments = gedit.judge(judge)
+    assert [[request.form.criterion for request in batch] for batch in judge.batches] == [
+        ["semantic_consistency"] * 4,
+        ["perceptual_quality"] * 4,
+    ]
+    assert [len(request.images) for batch in judge.batches for request in batch] == [2] * 4 + [1] * 4
+    assert {judgment.score for judgment in judgments} == {4}
+
+
+def test_a_criterion_that_fails_leaves_the_others_their_numbers_and_the_sample_no_score(gedit):
+    def reply(request):
+        if request.form.criterion == "perceptual_quality" and request.index == 1:
+            raise ValueError("no")
+        return answer_all(4)(request)
+
+    first, second, *_ = gedit.judge(Scripted(reply))
+    assert first.state == "scored"
+    assert (second.state, second.score) == ("judge_failed", None)
+    assert (second.error_type, second.error) == ("ValueError", "perceptual_quality: no")
+    assert second.named_scores == {"SC": 4, "PQ": None, "score": None}
+    assert second.answers[0]["perceptual_quality"]["error"] == "ValueError: no"
+
+
+def test_a_control_is_judged_under_all_criteria_and_the_order_is_swapped_where_there_is_one(gedit):
+    tasks, _ = gedit.find("score.controls=1")
+    kinds = {task.control: task for task in tasks if task.control}
+    assert "swapped" in kinds
+    judge = gedit.batch_judge(Scripted(), "score.controls=1")
+    usual, swapped = (judge.requests(kinds[kind]) for kind in ("again", "swapped"))
+    assert [image.tobytes() for image in swapped[0].images] == [image.tobytes() for image in usual[0].images[::-1]]
+    assert swapped[0].user == EDIT_FIRST + usual[0].user
+    assert swapped[1].user == usual[1].user and len(swapped[1].images) == 1
+    (judgments,) = gedit.batch_judge(Scripted(answer_all(3)), "score.controls=1").run([([*kinds.values()], None)])
+    assert {(judgment.score, len(judgment.answers[0])) for judgment in judgments} == {(3, 2)}
+
+
+def test_repeats_ask_every_criterion_again_with_seeds_of_its_own(gedit):
+    seeds = []
+
+    class Drawing(Scripted):
+        def reply(self, prepared, seeds_given):
+            seeds.extend(seeds_given)
+            low = len(self.batches) <= 1
+            self.batches.append(list(prepared))
+            return [answer_all(4 if low else 9)(request) for request in prepared]
+
+    drawn = ("judge.temperature=0.7", "judge.repeats=2")
+    judgment, *_ = gedit.judge(Drawing(), *drawn)
+    assert len(set(seeds)) == len(seeds) == 4 * 2 * 2
+    assert (judgment.score, judgment.scores, judgment.spread) == (6.5, [4, 9], 3.535534)
+    assert len(judgment.answers) == 2 and judgment.replies is None
+    assert judgment.named_scores == {"SC": 6.5, "PQ": 6.5, "score": 6.5}
+    sample = gedit.plan.samples[0]
+    assert does_not_follow(judgment, gedit.load(*drawn), sample) is None
+    changed = dataclasses.replace(judgment, scores=[4, 8])
+    assert "from [4" in does_not_follow(changed, gedit.load(*drawn), sample)
+
+
+def test_only_a_reply_that_is_to_hold_one_number_is_completed(tmp_path):
+    run = Own(tmp_path, "kris", ["physics", "count_change"])
+    judge = Scripted(lambda request: "4" if request.wanted == "number" else "Fine.")
+    knows, counts = run.judge(judge)
+    assert knows.state == "unparsed" and knows.named_scores == {
+        "VC": 75,
+        "VQ": 75,
+        "IF": None,
+        "KP": None,
+        "score": None,
+    }
+    assert counts.score == 75 and counts.answers[0]["visual_quality"]["completion"] == "4"
+    assert does_not_follow(counts, run.load(), run.plan.samples[1]) is None
+
+
+def test_a_category_without_a_score_ends_the_plan_and_the_score_phase(tmp_path):
+    run = Own(tmp_path, "gedit", ["ps_human"])
+    said = "gives samples of category 'ps_human' no score"
+    with pytest.raises(UserError, match=said):
+        run.find("protocol=rise")
+    with pytest.raises(UserError, match=said):
+        ensure_plan(run.load("protocol=rise", "limit=1"), run.run_dir)
+
+
+def test_a_protocol_counts_in_a_judgment_s_unit_and_the_rubric_s_own_score_stays_as_it_was(gedit):
+    (first, *_), _ = gedit.find()
+    others = ["protocol.scores.SC=['mean(success, restraint)']", "protocol.criteria.perceptual_quality.scale=[0,9]"]
+    units = {gedit.find(other)[0][0].unit for other in ("seed=42", *others)}
+    assert len(units) == 3 and first.unit in units
+    assert gedit.find("report.published=true", "protocol.published=[]")[0][0].unit == first.unit
+
+
+@pytest.mark.parametrize("name", ["gedit", "rise"])
+def test_the_words_that_a_criterion_s_requests_begin_with_are_read_once(tmp_path, name, tiny_checkpoints):
+    categories = {"gedit": ["ps_human", "text_change"], "rise": ["causal_reasoning", "logical_reasoning"]}[name]
+    run = Own(tmp_path, name, categories * 2)
+    judge = Qwen3VLJudge(["cpu"], str(tiny_checkpoints / "qwen3_vl"), dtype="float32", max_new_tokens=2)
+    tasks, _ = run.find()
+    loop = run.batch_judge(judge, "judge.complete_replies=false")
+    batches = [[task for task in tasks if task.sample.category == category] for category in categories]
+    assert len(list(loop.run([(batch, None) for batch in batches]))) == 2
+    assert len(judge._prefixes._kept) == len(run.load().protocol.criteria)
