@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from editbench.analysis.statistics import clustered_mean, macro_mean
+from editbench.analysis.statistics import clustered_mean, macro_mean, rate
 from editbench.config.protocol import FigureConfig, ProtocolConfig, holds
 from editbench.run.records import FAILURE_STATES, Sample
 
@@ -31,7 +31,8 @@ def official_figures(
 
     Returns:
         `protocol`, its name; `prompts`, whose they are: None for ours, else `file` and `sha256`; `figures`: for each
-        its `name`, `unit`, `value`, `standard_error` and `interval` (clustered by source image), `scored` of `planned`
+        its `name`, `unit`, `value`, `standard_error` and `interval` (clustered by source image; of a share of samples
+        with a source each, Wilson's), `scored` of `planned`
         samples, `categories` of `categories_planned` (all that the figure names, planned here or not), and
         `with_failures_as_min`, the value if each failed sample had the lowest score; `published`: what others give for
         the same figures, None if that is not wanted. None for a protocol without figures.
@@ -102,10 +103,19 @@ def _values(figure: FigureConfig, protocol: ProtocolConfig, sample: Sample, outc
     return known if len(known) == len(found) else []
 
 
+def _of_share(numbers: Sequence[float], bounds: tuple[float, float]) -> list[float]:
+    """The interval of a mean of lowest and highest values, which is a share: Wilson's, which holds where all agree."""
+    low, high = bounds
+    share = rate(sum(number == high for number in numbers), len(numbers))
+    return [low + (high - low) * end for end in share["interval"]]
+
+
 def _mean(figure: FigureConfig, values: Sequence[_Value], bounds: tuple[float, float]) -> dict[str, Any]:
     numbers, sources = [value.value for value in values], [value.source for value in values]
     if figure.mean_of == "categories":
         found = macro_mean(numbers, [value.category for value in values], sources, bounds)
     else:
         found = clustered_mean(numbers, sources, bounds)
+        if found["clusters"] == len(numbers) > 1 and set(numbers) <= set(bounds):
+            found["interval"] = _of_share(numbers, bounds)
     return {"value": found["mean"], "standard_error": found["standard_error"], "interval": found["interval"]}

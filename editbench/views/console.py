@@ -28,15 +28,11 @@ def plan_table(plan: Plan) -> Table:
 
 def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
     """Print scores, what must be known before them, and where the whole report lies."""
+    if official := report.get("official"):
+        _show_official(console, official)
     console.print(score_table(report))
     if sentence := macro_sentence(report):
         console.print(sentence, markup=False, highlight=False)
-    if official := report.get("official"):
-        console.print(_plain_table(f"{official['protocol']}: the benchmark's figures", *official_rows(official)))
-        console.print(official_sentence(official), markup=False, highlight=False)
-        if official["published"]:
-            console.print(_plain_table("published elsewhere", *published_rows(official)))
-            console.print(PUBLISHED_NOTE, markup=False, highlight=False)
     if report["best_category"]:
         console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
     for note in report["notes"]:
@@ -57,6 +53,15 @@ def score_table(report: dict[str, Any]) -> Table:
     table.add_section()
     table.add_row(*overall)
     return table
+
+
+def _show_official(console: Console, official: dict[str, Any]) -> None:
+    """Print the benchmark's own figures, and what others give for them."""
+    console.print(_plain_table(f"{official['protocol']}: the benchmark's figures", *official_rows(official)))
+    console.print(printable(official_sentence(official)), markup=False, highlight=False)
+    if official["published"]:
+        console.print(_plain_table("published elsewhere", *published_rows(official)))
+        console.print(PUBLISHED_NOTE, markup=False, highlight=False)
 
 
 def _plain_table(title: str, header: tuple[str, ...], rows: list[list[str]]) -> Table:

@@ -14,7 +14,7 @@ def scale_of(report: dict[str, Any]) -> tuple[float, float]:
 
 
 def official_rows(official: dict[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Header and a row for each figure, always beside what of the benchmark it rests on."""
+    """Header and a row for each figure that concerns any sample, always beside what of the benchmark it rests on."""
     return _COLUMNS, [
         [
             figure["name"].replace("_", " "),
@@ -24,7 +24,8 @@ def official_rows(official: dict[str, Any]) -> tuple[tuple[str, ...], list[list[
             f"{figure['categories']} of {figure['categories_planned']}",
             _with_unit(figure["with_failures_as_min"], figure),
         ]
-        for figure in official["figures"]
+        for number, figure in enumerate(official["figures"])
+        if figure["planned"] or not number
     ]
 
 
@@ -62,8 +63,8 @@ def official_sentence(official: dict[str, Any]) -> str:
 
 
 PUBLISHED_NOTE = (
-    "Published elsewhere, not measured here: with other prompts, another judge, and other samples left out; publishers "
-    "of the same editor differ too."
+    "Published elsewhere, not measured here: by another judge, with the benchmark's own prompts, and other samples "
+    "left out; publishers of the same editor differ too."
 )
 
 

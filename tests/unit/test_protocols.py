@@ -8,6 +8,7 @@ import pytest
 import yaml
 from test_score import Run, Scripted
 
+from editbench.analysis.official import official_figures
 from editbench.config.formulas import evaluate, names_in
 from editbench.config.load import load
 from editbench.config.protocol import holds
@@ -100,6 +101,24 @@ def test_a_field_of_a_record_says_yes(yes):
 @pytest.mark.parametrize("no", [None, False, 0, "", "False", "0", math.nan, "nan", [], "no "])
 def test_a_field_of_a_record_says_no(no):
     assert not holds(no)
+
+
+def figure(name, first, named):
+    """The protocol's figure of that name, of samples of one category with these scores."""
+    protocol = config("rise").protocol
+    made = [Sample(i, str(i), str(i), first, "", "", "", []) for i in range(len(named))]
+    outcomes = [{"source": str(i), "state": "scored", "named_scores": found} for i, found in enumerate(named)]
+    return next(one for one in official_figures(protocol, made, outcomes)["figures"] if one["name"] == name)
+
+
+@pytest.mark.parametrize(
+    ("right", "of", "interval"),
+    [(0, 5, [0, 43.448]), (5, 5, [56.552, 100]), (3, 10, [10.779, 60.322])],  # Wilson 1927, z = 1.96
+)
+def test_a_share_of_samples_is_not_certain_where_all_agree(right, of, interval):
+    found = figure("accuracy", "causal_reasoning", [{"all_right": 100 * (i < right)} for i in range(of)])
+    assert found["value"] == pytest.approx(100 * right / of)
+    assert found["interval"] == pytest.approx(interval, abs=1e-3)
 
 
 # ---- formulas ----
