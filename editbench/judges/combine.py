@@ -43,8 +43,9 @@ def combine(parts: Mapping[str, Judgment], protocol: ProtocolConfig) -> Judgment
         return dataclasses.replace(begun, state="scored", score=named[SCORE], error_type=None)
     if failed:
         name, part = failed
+        under = "" if {other.error for other in parts.values()} == {part.error} else f"{name}: "
         return dataclasses.replace(
-            begun, state="judge_failed", error_type=part.error_type, error=f"{name}: {part.error}"
+            begun, state="judge_failed", error_type=part.error_type, error=f"{under}{part.error}"
         )
     unread = ", ".join(name for name, answer in answers.items() if answer["numbers"] is None)
     return dataclasses.replace(

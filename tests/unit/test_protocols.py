@@ -8,7 +8,10 @@ import pytest
 import yaml
 from test_score import Run, Scripted
 
+from editbench.analysis.comparison import compare_pair
+from editbench.analysis.histogram import histogram
 from editbench.analysis.official import official_figures
+from editbench.analysis.statistics import summarize, with_failures
 from editbench.config.formulas import evaluate, names_in
 from editbench.config.load import load
 from editbench.config.protocol import holds
@@ -20,6 +23,7 @@ from editbench.judges.reply_numbers import read_numbers
 from editbench.judges.reread import does_not_follow
 from editbench.plan import ensure_plan
 from editbench.run.records import Sample
+from editbench.views.compare_tables import categories
 
 NAMES = ("gedit", "imgedit", "kris", "rise")
 TWO = Form("two", ("Success", "Restraint"), 0, 10, False, "Semantic consistency")
@@ -378,6 +382,32 @@ def test_a_prompt_file_that_does_not_fit_is_refused(tmp_path, changes, said):
         config("gedit", f"protocol.prompts={own_prompts(tmp_path, **changes)}")
 
 
+# ---- on another scale than 0 to 10 ----
+
+
+def test_failures_and_bins_are_of_the_protocol_s_scale():
+    assert with_failures([4, 2], 2, (1, 5)) == {"mean_with_failures_as_min": 2, "mean_range": [2, 4]}
+    found = histogram([1, 1.3, 4.99, 5], (1, 5))["histogram"]
+    assert found["counts"] == [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert found["edges"][:3] == [1, 1.4, 1.8] and found["edges"][-1] == 5
+    assert histogram([0, 99, 100], (0, 100))["histogram"]["counts"] == [1, *[0] * 8, 2]
+    assert summarize([5, 4.9, 5], scale=(1, 5))["interval"][1] == 5
+
+
+def outcome_of(score, source):
+    state = "unparsed" if score is None else "scored"
+    return {"score": score, "state": state, "category": "add", "source": source, "instruction": "", "description": ""}
+
+
+def test_a_comparison_counts_failures_at_the_scale_s_lower_end_and_says_so():
+    base = {"a": outcome_of(2, "a"), "b": outcome_of(3, "b"), "c": outcome_of(4, "c")}
+    other = {"a": outcome_of(3, "a"), "b": outcome_of(None, "b"), "c": outcome_of(4, "c")}
+    pair = compare_pair(base, other, (1, 5)) | {"base": "one", "other": "two"}
+    assert pair["failures_as_min"]["difference"] == pytest.approx((1 - 2 + 0) / 3)  # 1 in place of the missing one
+    assert all(-4 <= bound <= 4 for bound in pair["overall"]["interval"])
+    assert any(row[0].text == "All samples, failures as 1" for row in categories(0, pair).rows)
+
+
 # ---- with the other settings of a judge ----
 
 
@@ -424,6 +454,14 @@ def test_a_criterion_that_fails_leaves_the_others_their_numbers_and_the_sample_n
     assert (second.error_type, second.error) == ("ValueError", "perceptual_quality: no")
     assert second.named_scores == {"SC": 4, "PQ": None, "score": None}
     assert second.answers[0]["perceptual_quality"]["error"] == "ValueError: no"
+
+
+def test_an_image_that_cannot_be_read_fails_under_all_criteria_for_one_cause(gedit):
+    tasks, _ = gedit.find()
+    broken = dataclasses.replace(tasks[0], edit=dataclasses.replace(tasks[0].edit, sha256="0" * 64))
+    ((first, second),) = gedit.batch_judge(Scripted(answer_all(4))).run([([broken, tasks[1]], None)])
+    assert (first.state, second.state) == ("judge_failed", "scored")
+    assert not first.error.startswith("semantic_consistency")
 
 
 def test_a_control_is_judged_under_all_criteria_and_the_order_is_swapped_where_there_is_one(gedit):
