@@ -22,6 +22,7 @@ from editbench.datasets.base import NO_CATEGORY, BadRecord, Dataset, Record
 from editbench.datasets.ids import RULE
 from editbench.distributed.ranks import Ranks
 from editbench.errors import UserError
+from editbench.judges.prompts import refuse_unscored
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_key
 from editbench.run.records import Sample
@@ -102,6 +103,7 @@ def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object]
     if bad and getattr(dataset, "on_bad_record", "stop") == "stop":
         raise UserError(_list_problems(bad))
     selected = [_with_digest(sample, dataset) for sample in _select(samples, config)]
+    refuse_unscored(config, selected)
     plan = Plan(made_from, selected, [dataclasses.asdict(record) for record in bad])
     if check:
         check(plan)

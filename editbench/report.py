@@ -17,6 +17,7 @@ from editbench import __version__, cli, logs
 from editbench.analysis.controls import compare_controls, controls_note
 from editbench.analysis.histogram import piled_up_note
 from editbench.analysis.metrics import summarize_metrics
+from editbench.analysis.official import official_figures
 from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.pixel_rates import summarize_pixels
@@ -74,12 +75,14 @@ def build_report(
     settings = settings or ReportConfig()
     names = dict.fromkeys(sample.category for sample in plan.samples)
     categories = {
-        name: summarize_outcomes([o for o in outcomes if o["category"] == name], settings.bootstrap) for name in names
+        name: summarize_outcomes([o for o in outcomes if o["category"] == name], settings.bootstrap, results.scale)
+        for name in names
     }
     for name, section in categories.items():
         section["pixels"] = summarize_pixels(o["pixels"] for o in outcomes if o["category"] == name)
     best, worst = extreme_categories({name: section["mean"] for name, section in categories.items()})
-    overall = summarize_outcomes(outcomes, settings.bootstrap) | {"macro": macro(outcomes)}
+    overall = summarize_outcomes(outcomes, settings.bootstrap, results.scale)
+    overall["macro"] = macro(outcomes, results.scale)
     overall["pixels"] = summarize_pixels(o["pixels"] for o in outcomes)
     counts = overall.pop("counts") | {"skipped": len(plan.skipped)}
     missing = counts["not_edited_yet"] + counts["not_judged_yet"]
@@ -109,6 +112,8 @@ def build_report(
             *_batch_note(judged),
         ],
         "counts": counts,
+        "scale": list(results.scale),
+        "official": official_figures(results.protocol, plan.samples, outcomes, settings.published),
         "overall": overall,
         "categories": categories,
         "best_category": best,
@@ -116,7 +121,7 @@ def build_report(
         "errors": count_causes(outcomes),
         "shape": shape,
         "controls": controls,
-        "metrics": summarize_metrics(outcomes),
+        "metrics": summarize_metrics(outcomes, results.scale),
         "editor": editor,
         "judge": judge,
         "phases": {"edit": edit_phase, "score": score_phase},

@@ -14,7 +14,7 @@ from editbench.config.schema import ANSWER_START
 from editbench.editors.diffusers_pipeline import DiffusersEditor
 from editbench.judges.base import Request
 from editbench.judges.labels import read_labels
-from editbench.judges.prompts import prompts
+from editbench.judges.prompts import by_rubric, prompts
 from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply import parse_score
 from editbench.run.records import Sample
@@ -139,7 +139,7 @@ def _request(one: Outcome, index: int, rubric: object, mode: str) -> Request:
     text = one.edit.text(one.language, index)
     description = describe(one.edit.source, one.language)
     sample = Sample(index, str(index), str(index), "", text, description, "", [])
-    system, user = prompts(rubric, sample, True)  # type: ignore[arg-type]
+    system, user = prompts(by_rubric(rubric, True), sample)  # type: ignore[arg-type]
     start, wanted = (ANSWER_START, "label") if mode == "expected" else ("", "reply")
     return Request(index, system, user, (one.source, one.edited), start, wanted)  # type: ignore[arg-type]
 

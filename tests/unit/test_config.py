@@ -115,6 +115,7 @@ def test_no_shipped_file_is_left_out_by_these_tests():
         "editor",
         "judge",
         "metric",
+        "protocol",
         "experiment",
         "rubric",
         "tracker",

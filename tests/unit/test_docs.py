@@ -10,7 +10,7 @@ from editbench.config.load import load
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md")])
 FILES = r"(?:py|json|md|html)\b"
-GROUPS = "dataset|editor|judge|edit|source|distributed|score|report|tracker"
+GROUPS = "dataset|editor|judge|protocol|edit|source|distributed|score|report|tracker"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
