@@ -99,11 +99,12 @@ def _no_room(error: OSError) -> UserError:
 
 def _load(overrides: list[str], config_dir: str | None, uses_components: bool) -> Config:
     try:
+        if uses_components:
+            configuration.refuse_nano_by_default(overrides)
         config = configuration.load(overrides, config_dir)
         parts = [config.dataset, config.editor, config.judge, config.tracker]
         learn_secrets([part.kwargs for part in parts if part])
         if uses_components:
-            configuration.refuse_nano_by_default(overrides, config)
             check_components(config)
     except UserError as error:
         error.on_all_ranks = True

@@ -63,16 +63,17 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     return check({**whole, "protocol": with_prompts(whole["protocol"])})
 
 
-def refuse_nano_by_default(overrides: Sequence[str], config: Config) -> None:
+def refuse_nano_by_default(overrides: Sequence[str]) -> None:
     """Refuse own data with models that nobody has chosen and that know the scenes alone.
 
     Raises:
-        UserError: the editor or the judge is the default one, and the dataset is not.
+        UserError: a dataset is chosen, and no editor or no judge.
     """
     given = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     own = next((f"{key}={given[key]}" for key in ("dataset.path", "dataset") if key in given), "dataset=scenes")
+    chosen = {*given} | ({"editor", "judge"} if own == "dataset=scenes" or "experiment" in given else set())
     for group in ("editor", "judge"):
-        if own != "dataset=scenes" and group not in given and getattr(config, group).name == "nano":
+        if group not in chosen:
             raise UserError(
                 f"{own}: the default {group}, nano, knows nothing but the scenes; give {group}=… "
                 f"({group}=tiny tries a run out, with random weights)"

@@ -30,7 +30,7 @@ NOT_BY_ITSELF = {
 }  # what all judges have, what rubrics share
 SETS = ["gedit", "general", "imgedit", "kris", "rise", "scenes", "seed"]
 RUBRICS = [choice for choice in choices("rubric") if choice not in {*NOT_BY_ITSELF, *SETS}]
-PATH = ["dataset.path=x"]
+PATH = ["dataset.path=x", "judge=tiny"]
 NEEDED = {
     **dict.fromkeys([choice for choice in choices("dataset") if choice != "json_file"], PATH),
     "diffusers": ["editor.name=x", "editor.pipeline=QwenImageEditPipeline", "editor.checkpoint=a/b"],
@@ -152,7 +152,7 @@ def test_a_path_alone_is_that_of_a_benchmark_file_and_not_another_place_of_the_s
 )
 def test_own_data_are_not_edited_or_judged_by_models_that_nobody_chose(overrides, said):
     with pytest.raises(UserError, match=said):
-        refuse_nano_by_default(overrides, load(overrides))
+        refuse_nano_by_default(overrides)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_own_data_are_not_edited_or_judged_by_models_that_nobody_chose(overrides
     ],
 )
 def test_chosen_models_and_the_scenes_are_taken(overrides):
-    refuse_nano_by_default(overrides, load(overrides))
+    refuse_nano_by_default(overrides)
 
 
 def test_run_name_follows_dataset_and_editor_and_run_dir_follows_run_name():

@@ -32,7 +32,7 @@ ONE = Form("one", ("Quality",), 1, 5, True, "Visual quality")
 
 @functools.cache
 def config(name, *overrides):
-    return load([f"dataset={name}", "dataset.path=x", "run_name=x", *overrides])
+    return load([f"dataset={name}", "dataset.path=x", "run_name=x", "judge=tiny", *overrides])
 
 
 def scores(name, category, numbers, extra=None):
