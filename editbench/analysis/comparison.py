@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from editbench.analysis.paired import compare_scores, holm, tells_apart
+from editbench.analysis.paired import compare_scores, correct_together, tells_apart
 from editbench.analysis.statistics import TEN, Scale, clustered_mean
 from editbench.run.records import FAILURE_STATES
 
@@ -31,8 +31,7 @@ def compare_pair(base: Outcomes, other: Outcomes, scale: Scale = TEN) -> dict[st
         name: _compare(base, other, [i for i in scored if base[i]["category"] == name], scale)
         for name in dict.fromkeys(base[i]["category"] for i in shared)
     }
-    for name, p in holm({name: found["p"] for name, found in categories.items()}).items():
-        categories[name]["p_holm"] = p
+    correct_together(list(categories.values()))
     return {
         "scale": list(scale),
         "counts": {
@@ -82,8 +81,7 @@ def compare_all(runs: Mapping[str, Outcomes], scale: Scale = TEN) -> dict[str, A
         {"base": base, "other": other, **compare_pair(runs[base], runs[other], scale)}
         for base, other in itertools.combinations(runs, 2)
     ]
-    for index, p in holm({str(i): pair["overall"]["p"] for i, pair in enumerate(pairs)}).items():
-        pairs[int(index)]["overall"]["p_holm"] = p
+    correct_together([pair["overall"] for pair in pairs])
     return {"pairs": pairs, "ranking": _ranking(runs, pairs) if len(runs) > 2 else None}
 
 

@@ -8,17 +8,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import optimize, stats
 
+from editbench.analysis.sign_flip import SIGNIFICANCE, least_p, sign_flip_test, smallest_detectable
 from editbench.analysis.statistics import TEN, Scale, clustered_mean
-
-POWER = 0.8
-SIGNIFICANCE = 0.05
-_EXACT_UP_TO = 16
-"""Clusters: 2 ** 16 sign patterns are all counted; with more, `_PATTERNS` are drawn."""
-_PATTERNS = 9_999
-_PATTERNS_AT_ONCE = 500
 
 
 def compare_scores(
@@ -33,8 +25,8 @@ def compare_scores(
 
     Returns:
         `n`, `clusters`, `base_mean`, `other_mean`; `difference` (other - base), its clustered `standard_error` and 95 %
-        `interval`; `p` and `method` of `sign_flip_test`; `wins`, `ties`, `losses` of `other`; `smallest_detectable`.
-        What cannot be known is None.
+        `interval`; `p` and `method` of `sign_flip_test`; `wins`, `ties`, `losses` of `other`; `least_p` and
+        `smallest_detectable`, see there. What cannot be known is None.
     """
     differences = np.asarray(other, dtype=np.float64) - np.asarray(base, dtype=np.float64)
     width = scale[1] - scale[0]
@@ -53,61 +45,9 @@ def compare_scores(
         "wins": int((differences > 0).sum()),
         "ties": int((differences == 0).sum()),
         "losses": int((differences < 0).sum()),
+        "least_p": least_p(spread["clusters"]),
         "smallest_detectable": smallest_detectable(spread["standard_error"], spread["clusters"]),
     }
-
-
-def sign_flip_test(differences: NDArray[np.float64], clusters: Sequence[Hashable]) -> tuple[float | None, str | None]:
-    """Test whether differences are symmetric about 0, flipping the signs of whole clusters.
-
-    Fisher's randomization test (Fisher 1935, The Design of Experiments, section 21): if it does not matter which run is
-    which, a cluster's sum is as likely to have the other sign. Two-sided, on the sum of all.
-
-    Returns:
-        p and `exact` up to 16 clusters, else `monte carlo` with 9,999 sign patterns (p is then 1/10,000 at least);
-        None and None with fewer than two clusters.
-    """
-    numbers: dict[Hashable, int] = {}
-    for cluster in clusters:
-        numbers.setdefault(cluster, len(numbers))
-    count = len(numbers)
-    if count < 2:
-        return None, None
-    sums = np.bincount([numbers[cluster] for cluster in clusters], weights=differences, minlength=count)
-    reached = abs(float(sums.sum())) - 1e-9 * float(np.abs(sums).sum())  # sums in another order differ in last bits
-    if count <= _EXACT_UP_TO:
-        totals = np.zeros(1)
-        for value in sums:
-            totals = np.concatenate([totals + value, totals - value])
-        return float((np.abs(totals) >= reached).mean()), "exact"
-    generator, hits = np.random.default_rng(0), 0
-    for left in range(_PATTERNS, 0, -_PATTERNS_AT_ONCE):
-        signs = generator.integers(0, 2, (min(left, _PATTERNS_AT_ONCE), count), dtype=np.int8)
-        hits += int((np.abs((2.0 * signs - 1) @ sums) >= reached).sum())
-    return (hits + 1) / (_PATTERNS + 1), "monte carlo"
-
-
-def smallest_detectable(standard_error: float | None, clusters: int) -> float | None:
-    """Give the smallest true difference that a t-test at 5 % would have found with 80 % probability.
-
-    With clusters - 1 degrees of freedom and a noncentral t: Cohen 1988, Statistical Power Analysis, chapter 2.
-
-    Args:
-        standard_error: Of the mean difference.
-        clusters: How many it rests on.
-
-    Returns:
-        The difference in points; None without a standard error above 0.
-    """
-    if not standard_error:
-        return None
-    freedom = clusters - 1
-    limit = stats.t.isf(SIGNIFICANCE / 2, freedom)
-
-    def power_lacking(shift: float) -> float:  # that a t this far on the wrong side counts too adds nothing by then
-        return float(stats.nct.sf(limit, freedom, shift)) - POWER
-
-    return float(optimize.brentq(power_lacking, 0, 4 * limit)) * standard_error
 
 
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -126,6 +66,26 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
         least = max(least, min(1.0, (len(tested) - rank) * p))
         corrected[name] = least
     return corrected
+
+
+def correct_together(comparisons: Sequence[dict[str, Any]]) -> None:
+    """Add `p_holm` to comparisons made together, and correct what they could have found for their number.
+
+    A difference is sure to be found where it is the only one, so each is measured against Holm's first step, the
+    smallest p times the number of tests: that is what `least_p` and `smallest_detectable` stand for from here on.
+    """
+    corrected = holm({str(at): found["p"] for at, found in enumerate(comparisons)})
+    tests = sum(p is not None for p in corrected.values())
+    for found, p in zip(comparisons, corrected.values(), strict=True):
+        found["p_holm"] = p
+        found["least_p"] = least_p(found["clusters"], tests)
+        found["smallest_detectable"] = smallest_detectable(found["standard_error"], found["clusters"], tests)
+
+
+def could_tell(comparison: Mapping[str, Any]) -> bool:
+    """Whether any difference, however large, could have been found at 5 %: with few source images none can."""
+    least = comparison.get("least_p")
+    return comparison["p"] is not None and (least is None or least < SIGNIFICANCE)
 
 
 def tells_apart(comparison: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from editbench.analysis.paired import tells_apart
+from editbench.analysis.paired import could_tell, tells_apart
 from editbench.text import printable
 from editbench.views.markdown import table, text
 from editbench.views.official import scale_of
@@ -30,6 +30,11 @@ def verdict(pair: dict[str, Any]) -> str:
     found = f"{overall['difference']:+.3f} points, 95 % interval {interval(overall['interval'])}, {_p(overall)}"
     if tells_apart(overall):
         return f"{other} scores {'higher' if overall['difference'] > 0 else 'lower'} than {base}: {found}."
+    if not could_tell(overall):
+        few = (
+            f"too few source images ({overall['clusters']}) for this test, whose p is {overall['least_p']:.3f} at least"
+        )
+        return f"{other} against {base}: {found}; {few}."
     least = overall["smallest_detectable"]
     seen = f"; a true difference under {min(least, _width(pair)):.2f} would mostly go unseen here" if least else ""
     return f"{other} and {base} cannot be told apart: {found}{seen}."
@@ -96,7 +101,8 @@ def _ranking_rows(comparison: dict[str, Any]) -> list[list[str]]:
 _RANKING = ("run", "mean", "samples that all have scored", "")
 _EXPLAINED = (
     "p: sign-flip test by source image; of categories, and of several pairs, corrected by Holm. Detectable: the "
-    "smallest true difference that this benchmark would have shown in 80 % of cases."
+    "smallest true difference that this test, so corrected, would have found in 80 % of cases; a dash where it has too "
+    "few source images to find any."
 )
 
 

@@ -82,7 +82,7 @@ def test_it_is_written_and_printed(compared, tmp_path, capsys):
     written = json.loads((tmp_path / "deep" / "out" / "compare.json").read_text())
     assert written["pairs"][0]["overall"]["difference"] == 1.0
     sentence = verdict(written["pairs"][0])
-    assert sentence.startswith("other and base cannot be told apart: +1.000 points")
+    assert sentence.startswith("other against base: +1.000 points")
     printed = " ".join(capsys.readouterr().out.split())
     assert sentence in printed
     assert "2 shared, without a score in base" in printed
@@ -136,6 +136,16 @@ def test_batches_and_names_of_equal_judges_may_differ_and_batches_are_told(tmp_p
     again = scored(tmp_path / "b", [1.0, 2.0], judge={"batch_size": 8}, batch=8)
     comparison = build_comparison(results(scored(tmp_path / "a", [1.0, 2.0]), again))
     assert "(a: 4; b: 8)" in comparison["notes"][-1]
+
+
+def test_too_few_source_images_are_called_that_and_nothing_is_said_of_what_would_go_unseen(tmp_path):
+    runs = results(
+        scored(tmp_path / "a", [2.0, 2.1, 1.9, 2.0, 2.05]), scored(tmp_path / "b", [6.0, 6.1, 6.0, 5.9, 6.0])
+    )
+    (pair,) = build_comparison(runs)["pairs"]
+    assert pair["overall"]["smallest_detectable"] is None
+    assert verdict(pair).endswith("; too few source images (5) for this test, whose p is 0.062 at least.")
+    assert "cannot be told apart" not in verdict(pair)
 
 
 def test_three_runs_are_ranked_and_neighbours_that_cannot_be_told_apart_named(tmp_path):

@@ -9,7 +9,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from editbench.analysis.paired import compare_scores, holm, sign_flip_test, smallest_detectable, tells_apart
+from editbench.analysis.paired import compare_scores, correct_together, could_tell, holm, tells_apart
+from editbench.analysis.sign_flip import least_p, sign_flip_test, smallest_detectable
 
 
 def test_a_comparison_by_hand():
@@ -70,8 +71,8 @@ def test_with_many_sources_patterns_are_drawn_and_the_same_each_time():
     assert sign_flip_test(np.ones(300), range(300))[0] == 1e-4  # never 0
 
 
-@pytest.mark.parametrize("clusters", [2, 3, 5, 20, 200, 3000])
-def test_the_smallest_detectable_difference_is_statsmodels(clusters):
+@pytest.mark.parametrize("clusters", [20, 200, 3000])
+def test_with_many_sources_the_smallest_detectable_difference_is_statsmodels(clusters):
     wanted = TTestPower().solve_power(nobs=clusters, alpha=0.05, power=0.8) * math.sqrt(clusters)
     assert smallest_detectable(0.5, clusters) == pytest.approx(wanted / 2, rel=1e-4)
 
@@ -85,9 +86,33 @@ def test_holm_is_statsmodels():
     assert list(corrected.values()) == pytest.approx(wanted.tolist())
 
 
-def test_a_real_difference_is_found_as_often_as_the_power_says():
+@pytest.mark.parametrize(("clusters", "tests"), [(6, 1), (8, 1), (8, 5), (11, 3), (40, 1)])
+def test_a_real_difference_is_found_as_often_as_the_power_says(clusters, tests):
     """Simulated: with a true difference of the smallest detectable size, about 80 % of tests find it."""
     rng = np.random.default_rng(8)
-    shift = smallest_detectable(1 / math.sqrt(40), 40)
-    found = sum(tells_apart(compare_scores(np.zeros(40), rng.normal(shift, 1, 40), range(40))) for _ in range(300))
+    shift = smallest_detectable(1 / math.sqrt(clusters), clusters, tests)
+    found = 0
+    for _ in range(300):
+        p, _ = sign_flip_test(rng.normal(shift, 1, clusters), range(clusters))
+        found += p * tests < 0.05
     assert 0.72 <= found / 300 <= 0.88
+
+
+@pytest.mark.parametrize(("clusters", "tests"), [(2, 1), (5, 1), (6, 2), (9, 20), (17, 500)])
+def test_where_the_test_cannot_find_any_difference_none_is_called_detectable(clusters, tests):
+    p, _ = sign_flip_test(np.ones(clusters), range(clusters))
+    assert least_p(clusters, tests) == pytest.approx(p * tests)
+    assert p * tests >= 0.05
+    assert smallest_detectable(1.0, clusters, tests) is None
+
+
+def test_what_could_be_found_is_corrected_for_the_number_of_tests():
+    rng = np.random.default_rng(9)
+    made = [compare_scores(np.zeros(n), rng.normal(0, 1, n), range(n)) for n in (6, 12, 1)]
+    alone = [found["smallest_detectable"] for found in made]
+    assert [could_tell(found) for found in made] == [True, True, False]
+    correct_together(made)
+    assert [found["least_p"] for found in made] == [2 / 32, 2 / 2048, None]
+    assert [could_tell(found) for found in made] == [False, True, False]
+    assert made[0]["smallest_detectable"] is None
+    assert made[1]["smallest_detectable"] > 1.05 * alone[1]
