@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from editbench.analysis.paired import compare_scores, correct_together, tells_apart
+from editbench.analysis.paired import compare_scores, correct_together, could_tell, tells_apart
 from editbench.analysis.statistics import TEN, Scale, clustered_mean
 from editbench.run.records import FAILURE_STATES
 
@@ -73,9 +73,8 @@ def compare_all(runs: Mapping[str, Outcomes], scale: Scale = TEN) -> dict[str, A
 
     Returns:
         `pairs`: for each two runs their names as `base` and `other` and what `compare_pair` gives, the overall p
-        corrected for the number of pairs as `p_holm` where there are several; `ranking`, with three runs or more: the
-        names by mean over the samples that all have scored, the highest first, each with `mean`, `n`, and whether it
-        `ties_with_next`: the two cannot be told apart.
+        corrected for the number of pairs as `p_holm` where there are several; `ranking`, with three runs or more, as
+        `_ranking` gives it.
     """
     pairs = [
         {"base": base, "other": other, **compare_pair(runs[base], runs[other], scale)}
@@ -86,20 +85,50 @@ def compare_all(runs: Mapping[str, Outcomes], scale: Scale = TEN) -> dict[str, A
 
 
 def _ranking(runs: Mapping[str, Outcomes], pairs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    first, *others = runs.values()
-    common = [i for i in first if all(i in run and run[i]["score"] is not None for run in (first, *others))]
-    means = {name: float(np.mean([run[i]["score"] for i in common])) if common else None for name, run in runs.items()}
-    names = sorted(runs, key=lambda name: -(means[name] or 0.0))
-    apart = {frozenset((pair["base"], pair["other"])) for pair in pairs if tells_apart(pair["overall"])}
-    return [
-        {
-            "name": name,
-            "mean": means[name],
-            "n": len(common),
-            "ties_with_next": following is not None and frozenset((name, following)) not in apart,
-        }
-        for name, following in itertools.zip_longest(names, names[1:])
-    ]
+    """Rank runs by their mean over the samples that all have scored, and test neighbours on those samples alone.
+
+    So order and test cannot disagree, which tests on the samples that two runs share with each other could.
+
+    Returns:
+        Per run, the highest mean first: `name`, `mean`, `n` samples; `ties_with_next`: whether the next one cannot be
+        told from it, None where there is no next one or no test; `too_few`: whether the samples come from too few
+        source images for any difference to show, see `could_tell`; `opposed`: whether the next one is told to be better
+        on the samples that just these two have scored. A run without any score is left out of all this and comes last,
+        with None as `mean`.
+    """
+    ranked = {name: run for name, run in runs.items() if any(found["score"] is not None for found in run.values())}
+    first = next(iter(ranked.values()), {})
+    common = [i for i in first if all(i in run and run[i]["score"] is not None for run in ranked.values())]
+    scores = {name: [run[i]["score"] for i in common] for name, run in ranked.items()}
+    means = {name: float(np.mean(found)) if found else None for name, found in scores.items()}
+    names = sorted(ranked, key=lambda name: -(means[name] or 0.0))
+    sources = [first[i]["source"] for i in common]
+    tests = {
+        (better, worse): compare_scores(scores[worse], scores[better], sources)
+        for better, worse in itertools.combinations(names, 2)
+    }
+    correct_together(list(tests.values()))
+    ahead = {_ahead(pair) for pair in pairs if tells_apart(pair["overall"])}
+    ranking = []
+    for name, following in itertools.zip_longest(names, names[1:]):
+        test = tests.get((name, following))
+        ranking.append(
+            {
+                "name": name,
+                "mean": means[name],
+                "n": len(common),
+                "ties_with_next": None if test is None or test["p"] is None else not tells_apart(test),
+                "too_few": test is not None and not could_tell(test),
+                "opposed": (following, name) in ahead,
+            }
+        )
+    absent = {"mean": None, "n": 0, "ties_with_next": None, "too_few": False, "opposed": False}
+    return ranking + [{"name": name, **absent} for name in runs if name not in ranked]
+
+
+def _ahead(pair: dict[str, Any]) -> tuple[str, str]:
+    """The better and the worse one of a pair."""
+    return (pair["other"], pair["base"]) if pair["overall"]["difference"] > 0 else (pair["base"], pair["other"])
 
 
 def list_samples(runs: Mapping[str, Outcomes]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from editbench.views.comparison import neighbour
 from editbench.views.official import scale_of
 from editbench.views.report_tables import OVERALL, link
 from editbench.views.tables import Cell, Column, Table, at, exact, number, rounded, span, whole, words
@@ -64,11 +65,11 @@ def ranking(comparison: dict[str, Any]) -> Table:
     """The runs by their mean, and which neighbours cannot be told apart."""
     rows = [
         [
-            whole(place),
+            Cell("–") if run["mean"] is None else whole(place),
             words(run.get("name")),
             number(run.get("mean")),
             whole(run.get("n")),
-            Cell("cannot be told apart from the next" if run.get("ties_with_next") else ""),
+            Cell(neighbour(run)),
         ]
         for place, run in enumerate(comparison.get("ranking") or [], 1)
     ]

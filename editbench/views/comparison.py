@@ -92,10 +92,21 @@ def _remarks(pair: dict[str, Any]) -> Iterator[str]:
 
 
 def _ranking_rows(comparison: dict[str, Any]) -> list[list[str]]:
-    return [
-        [run["name"], number(run["mean"]), str(run["n"]), "cannot be told from the next" * run["ties_with_next"]]
-        for run in comparison["ranking"] or []
-    ]
+    return [[run["name"], number(run["mean"]), str(run["n"]), neighbour(run)] for run in comparison["ranking"] or []]
+
+
+def neighbour(run: dict[str, Any]) -> str:
+    """What is to be said of a run in the ranking and the next one."""
+    if run["mean"] is None:
+        return "not ranked: without a score" if not run["n"] else ""
+    words = []
+    if run.get("too_few"):
+        words.append("too few source images to tell it from the next")
+    elif run["ties_with_next"]:
+        words.append("cannot be told from the next")
+    if run.get("opposed"):
+        words.append("the next one is better on the samples that just these two have scored")
+    return "; ".join(words)
 
 
 _RANKING = ("run", "mean", "samples that all have scored", "")

@@ -159,7 +159,7 @@ def test_three_runs_are_ranked_and_neighbours_that_cannot_be_told_apart_named(tm
     assert [(run["name"], run["ties_with_next"]) for run in comparison["ranking"]] == [
         ("high", True),
         ("same", False),
-        ("low", False),
+        ("low", None),
     ]
     assert [(pair["base"], pair["other"]) for pair in comparison["pairs"]] == [
         ("low", "high"),
@@ -168,6 +168,34 @@ def test_three_runs_are_ranked_and_neighbours_that_cannot_be_told_apart_named(tm
     ]
     assert comparison["pairs"][0]["overall"]["p_holm"] == pytest.approx(3 * 2 / 1024)
     assert "cannot be told from the next" in comparison_to_markdown(comparison)
+
+
+def test_order_and_test_of_a_ranking_rest_on_the_same_samples(tmp_path):
+    """On the five samples that all have scored a is first; on the 35 that a and b have, b is better."""
+    scores = {"a": [9.0] * 5 + [2.0] * 30, "b": [7, 7, 7.5, 7, 7, *[6.0] * 30], "c": [1.0] * 5 + [None] * 30}
+    comparison = build_comparison(results(*(scored(tmp_path / name, given) for name, given in scores.items())))
+    assert comparison["pairs"][0]["overall"]["p_holm"] < 0.01
+    first, second, last = comparison["ranking"]
+    assert [(run["name"], run["n"], run["ties_with_next"]) for run in comparison["ranking"]] == [
+        ("a", 5, True),
+        ("b", 5, True),
+        ("c", 5, None),
+    ]
+    assert (first["too_few"], first["opposed"]) == (True, True)
+    assert (second["too_few"], second["opposed"], last["too_few"]) == (True, False, False)
+    words = comparison_to_markdown(comparison)
+    assert "too few source images to tell it from the next; the next one is better on the samples that just" in words
+
+
+def test_a_run_without_scores_leaves_the_ranking_of_the_others(tmp_path):
+    scores = {"a": [1.0 + n / 10 for n in range(8)], "none": [None] * 8, "b": [6.0 + n / 20 for n in range(8)]}
+    comparison = build_comparison(results(*(scored(tmp_path / name, given) for name, given in scores.items())))
+    assert [(run["name"], run["n"], run["ties_with_next"]) for run in comparison["ranking"]] == [
+        ("b", 8, False),
+        ("a", 8, None),
+        ("none", 0, None),
+    ]
+    assert "| none | – | 0 | not ranked: without a score |" in comparison_to_markdown(comparison)
 
 
 def test_what_is_wrong_is_said(compared, tmp_path):

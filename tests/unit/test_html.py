@@ -104,13 +104,13 @@ def test_the_tables_of_a_comparison():
     comparison["pairs"] = [first, *others]
     comparison["ranking"] = [
         {"name": "a", "mean": 7.25, "n": 15, "ties_with_next": True},
-        {"name": "b", "mean": None, "n": 0, "ties_with_next": False},
+        {"name": "b", "mean": None, "n": 0, "ties_with_next": None},
     ]
     tables = comparison_tables(comparison)
     assert list(tables) == ["runs", "ranking", "pairs", "shared", "pair-0", "pair-1", "pair-2"]
     assert [[cell.text for cell in row] for row in tables["ranking"].rows] == [
-        ["1", "a", "7.25", "15", "cannot be told apart from the next"],
-        ["2", "b", "–", "0", ""],
+        ["1", "a", "7.25", "15", "cannot be told from the next"],
+        ["–", "b", "–", "0", "not ranked: without a score"],
     ]
 
 
