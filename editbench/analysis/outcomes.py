@@ -126,11 +126,19 @@ def summarize_outcomes(
 
 
 def macro(outcomes: Iterable[dict[str, Any]], scale: Scale = TEN) -> dict[str, Any]:
-    """The unweighted mean of the categories' means, of those that have one, with its clustered interval."""
+    """The unweighted mean of the categories' means, of those that have one, with its clustered interval.
+
+    Returns:
+        `mean`, `standard_error` and `interval` of `macro_mean`; `categories`, how many; `of_one_source`: the names of
+        those whose scores come from a single source image, so that there is no interval.
+    """
     scored = [o for o in outcomes if o["score"] is not None]
     scores, categories, sources = ([o[key] for o in scored] for key in ("score", "category", "source"))
     found = macro_mean(scores, categories, sources, scale)
-    return {key: found[key] for key in ("mean", "standard_error", "interval")} | {"categories": found["groups"]}
+    seen = Counter(category for category, _ in set(zip(categories, sources, strict=True)))
+    lone = [category for category in dict.fromkeys(categories) if seen[category] == 1]
+    kept = {key: found[key] for key in ("mean", "standard_error", "interval")}
+    return kept | {"categories": found["groups"], "of_one_source": lone}
 
 
 def count_causes(outcomes: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:

@@ -71,8 +71,18 @@ def clustered_mean(
         clusters, `mean` None without values.
     """
     array = np.asarray(values, dtype=np.float64)
-    weights = np.full(array.size, 1 / max(array.size, 1))
-    return _weighted(array, weights, np.full(array.size, array.mean() if array.size else 0.0), clusters, within)
+    count, cluster_of = _numbered(clusters)
+    mean, error, interval = float(array.mean()) if array.size else None, None, None
+    if mean is not None and count > 1:
+        sums = np.bincount(cluster_of, weights=array - mean, minlength=count)
+        error = math.sqrt(float(sums @ sums) * count / (count - 1)) / array.size
+        interval = _interval(mean, error, count - 1, within)
+    return {"mean": mean, "n": array.size, "clusters": count, "standard_error": error, "interval": interval}
+
+
+def _interval(mean: float, error: float, freedom: float, within: tuple[float, float]) -> list[float]:
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return [max(mean - reach, within[0]), min(mean + reach, within[1])]
 
 
 def macro_mean(
@@ -81,9 +91,18 @@ def macro_mean(
     clusters: Sequence[Hashable],
     within: Scale = TEN,
 ) -> dict[str, Any]:
-    """Give the unweighted mean of the groups' means, its standard error clustered as in `clustered_mean`.
+    """Give the unweighted mean of the groups' means, its standard error clustered, for few clusters per group too.
 
-    Each value weighs 1 / (groups · size of its group), and its residual is from its group's mean.
+    Each of a group's n_g values weighs 1 / (groups · n_g), and its residual e is from its group's mean, which lies the
+    nearer the fewer clusters the group has. CR2 undoes that: SE² = Σ_c (Σ_g Σ_{i in g, c} e_i / (groups · n_g ·
+    √(1 - h_gc)))² with h_gc the cluster's share of the group's values (Bell and McCaffrey 2002, Survey Methodology 28,
+    169-181, whose adjustment has this closed form for groups' means). The t of the interval has their degrees of
+    freedom, (tr G)² / tr G² with G the covariances of the clusters' terms if all values had the same variance.
+
+    Simulated (tests/unit/test_stats.py), the interval covers the truth in 93 to 97 % of runs from two clusters per
+    group on, shared between groups or not; more often where one group alone has so few. With one group and clusters of
+    one size it is that of `clustered_mean`; its C / (C - 1) for all groups together would cover 84 % with two clusters
+    each.
 
     Returns:
         As `clustered_mean`, and `groups`, how many there are. Standard error and interval are None where a group has
@@ -91,31 +110,30 @@ def macro_mean(
     """
     array = np.asarray(values, dtype=np.float64)
     names, group_of = _numbered(groups)
-    sizes = np.bincount(group_of, minlength=names).astype(np.float64)
-    means = np.bincount(group_of, weights=array, minlength=names) / np.maximum(sizes, 1)
-    weights = 1 / (names * sizes[group_of]) if names else array
-    found = _weighted(array, weights, means[group_of] if names else array, clusters, within)
-    if any(len({c for c, g in zip(clusters, groups, strict=True) if g == group}) < 2 for group in set(groups)):
-        found["standard_error"] = found["interval"] = None
+    count, cluster_of = _numbered(clusters)
+    cell_of = group_of * count + cluster_of
+    members = np.bincount(cell_of, minlength=names * count).reshape(names, count)
+    sizes = members.sum(axis=1).astype(np.float64)
+    means = np.bincount(group_of, weights=array, minlength=names) / sizes
+    mean, error, interval = float(means.mean()) if names else None, None, None
+    if mean is not None and (members < sizes[:, None]).all():
+        scale = 1 / (names * sizes[:, None] * np.sqrt(1 - members / sizes[:, None]))
+        residuals = np.bincount(cell_of, weights=array - means[group_of], minlength=names * count)
+        sums = (scale * residuals.reshape(names, count)).sum(axis=0)
+        error = math.sqrt(float(sums @ sums))
+        interval = _interval(mean, error, _freedom(scale, members, sizes), within)
+    found = {"mean": mean, "n": array.size, "clusters": count, "standard_error": error, "interval": interval}
     return found | {"groups": names}
 
 
-def _weighted(
-    values: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    centres: NDArray[np.float64],
-    clusters: Sequence[Hashable],
-    within: tuple[float, float],
-) -> dict[str, Any]:
-    count, cluster_of = _numbered(clusters)
-    mean = float(weights @ values) if values.size else None
-    error = interval = None
-    if mean is not None and count > 1:
-        sums = np.bincount(cluster_of, weights=weights * (values - centres), minlength=count)
-        error = math.sqrt(float(sums @ sums) * count / (count - 1))
-        reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
-        interval = [max(mean - reach, within[0]), min(mean + reach, within[1])]
-    return {"mean": mean, "n": values.size, "clusters": count, "standard_error": error, "interval": interval}
+def _freedom(scale: NDArray[np.float64], members: NDArray[np.intp], sizes: NDArray[np.float64]) -> float:
+    """Degrees of freedom of `macro_mean`: its G is diag(own) - shared.T @ shared."""
+    own = (scale**2 * members).sum(axis=0)
+    shared = scale * members / np.sqrt(sizes[:, None])
+    of_groups = shared @ shared.T
+    trace = own.sum() - np.trace(of_groups)
+    squares = own @ own - 2 * own @ (shared**2).sum(axis=0) + (of_groups**2).sum()
+    return float(trace**2 / squares)
 
 
 def _numbered(names: Sequence[Hashable]) -> tuple[int, NDArray[np.intp]]:

@@ -24,6 +24,7 @@ from editbench.views.comparison import verdict
 from editbench.views.metrics import judge_sentence
 from editbench.views.official import PUBLISHED_NOTE, official_sentence, scale_of
 from editbench.views.report_tables import report_tables, sections
+from editbench.views.scores import why_no_interval
 from editbench.views.tables import at, between, rounded
 from editbench.views.verdict import meaningless, not_told_apart, report_verdict
 
@@ -149,7 +150,7 @@ def _figures(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     found = [
         ("Scored", f"{counts.get('scored') or 0:,}", f"of {planned:,} planned"),
         ("Failed", f"{failed:,}", f"{failed / planned:.1%} of planned" if planned else ""),
-        ("Mean of categories", rounded(at(overall, "macro", "mean")), between(at(overall, "macro", "interval"))),
+        ("Mean of categories", rounded(at(overall, "macro", "mean")), _macro_interval(overall.get("macro") or {})),
         (f"Failures counted as {low:g}", rounded(overall.get("mean_with_failures_as_min")), "mean of all that is done"),
         ("Left open by failures", between(overall.get("mean_range")), f"mean, failures as {low:g} or as {high:g}"),
     ]
@@ -160,6 +161,10 @@ def _figures(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     if seconds is not None:
         found.append(("Seconds per edit", rounded(seconds), "median"))
     return [figure for figure in found if figure[1] != "–"]
+
+
+def _macro_interval(macro: dict[str, Any]) -> str:
+    return printable(why_no_interval(macro).strip(" ()")) or between(macro.get("interval"))
 
 
 def _interval_rows(report: dict[str, Any]) -> Iterator[dict[str, Any]]:

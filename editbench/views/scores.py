@@ -59,8 +59,14 @@ def macro_sentence(report: dict[str, Any]) -> str:
     return (
         f"Mean of all samples (micro): {number(overall['mean'])} {interval(overall['interval'])}, from "
         f"{overall['clusters']} different source images; mean of {macro['categories']} categories' means (macro): "
-        f"{number(macro['mean'])} {interval(macro['interval'])}."
+        f"{number(macro['mean'])} {interval(macro['interval'])}{why_no_interval(macro)}."
     )
+
+
+def why_no_interval(macro: dict[str, Any]) -> str:
+    """Why the mean of the categories has no interval, in brackets; empty where it has one or the cause is not known."""
+    lone = macro.get("of_one_source")
+    return f" (no interval: {', '.join(lone[:3])}{', …' * (len(lone) > 3)} from a single source image)" if lone else ""
 
 
 def number(value: float | None) -> str:

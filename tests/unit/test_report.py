@@ -479,7 +479,8 @@ def test_samples_of_one_source_are_one_cluster(run):
     assert (overall["mean"], overall["clusters"]) == (5.0, 2)
     assert overall["standard_error"] == pytest.approx(8 / 3)
     assert overall["interval"] == [0.0, 10.0]  # 5 ± 12.7 * 2.67, cut to the scale
-    assert overall["macro"] == {"mean": 6.0, "standard_error": None, "interval": None, "categories": 2}
+    nothing = {"standard_error": None, "interval": None}
+    assert overall["macro"] == {"mean": 6.0, **nothing, "categories": 2, "of_one_source": ["physical", "social"]}
     assert "bootstrap_interval" not in overall
     settings = ReportConfig(bootstrap=True)
     assert build_report(run.dir, "tiny", settings)["overall"]["bootstrap_interval"] == [3.0, 9.0]

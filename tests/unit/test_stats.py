@@ -9,8 +9,10 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from running import CHECKOUT, run_python
+from scipy.stats import t
 
 from editbench.analysis.histogram import histogram
+from editbench.analysis.outcomes import macro
 from editbench.analysis.statistics import (
     bootstrap_interval,
     clustered_mean,
@@ -20,6 +22,7 @@ from editbench.analysis.statistics import (
     summarize,
     with_failures,
 )
+from editbench.views.scores import why_no_interval
 
 PLAIN = ("mean", "std", "median", "min", "max", "n")
 
@@ -72,13 +75,71 @@ def test_clustered_means_agree_with_statsmodels():
     count = len(set(clusters.tolist()))
     wanted = float(fitted.bse[0]) * math.sqrt(count / (count - 1))
     assert clustered_mean(scores.tolist(), clusters.tolist())["standard_error"] == pytest.approx(wanted)
-    category = rng.integers(0, 3, 150)
-    design = np.eye(3)[category]
-    means = sm.OLS(scores, design).fit(cov_type="cluster", cov_kwds=how)
-    macro = macro_mean(scores.tolist(), category.tolist(), clusters.tolist())
-    assert macro["mean"] == pytest.approx(float(means.params.mean()))
-    variance = float(np.ones(3) @ means.cov_params() @ np.ones(3)) / 9
-    assert macro["standard_error"] == pytest.approx(math.sqrt(variance * count / (count - 1)))
+
+
+def test_the_macro_mean_is_cr2_of_a_regression_on_groups():
+    """Against the matrices of Bell and McCaffrey 2002, clusters of all sizes within and across groups."""
+    rng = np.random.default_rng(1)
+    clusters, groups = rng.integers(0, 9, 40), rng.integers(0, 3, 40)
+    scores = rng.normal(6, 1, 40) + rng.normal(0, 1, 9)[clusters]
+    design = np.eye(3)[groups]
+    fitted = np.linalg.solve(design.T @ design, design.T)
+    leftover = np.eye(40) - design @ fitted
+    weights = np.full(3, 1 / 3) @ fitted
+    terms = []
+    for cluster in range(9):
+        own = np.flatnonzero(clusters == cluster)
+        size, turned = np.linalg.eigh(leftover[np.ix_(own, own)])
+        terms.append(weights[own] @ (turned / np.sqrt(size)) @ turned.T @ leftover[own])
+    terms = np.array(terms)
+    covariance = terms @ terms.T
+    freedom = np.trace(covariance) ** 2 / (covariance**2).sum()
+    error = float(np.linalg.norm(terms @ scores))
+    found = macro_mean(scores.tolist(), groups.tolist(), clusters.tolist(), (-99, 99))
+    assert found["mean"] == pytest.approx(float(weights @ scores))
+    assert found["standard_error"] == pytest.approx(error)
+    reach = float(t.ppf(0.975, freedom)) * error
+    assert found["interval"] == pytest.approx([found["mean"] - reach, found["mean"] + reach])
+
+
+def test_a_macro_mean_of_one_group_of_even_clusters_is_the_clustered_mean():
+    values, clusters = [1.0, 2.0, 4.0, 8.0, 5.0, 3.0], ["a", "a", "b", "b", "c", "c"]
+    found, wanted = macro_mean(values, ["g"] * 6, clusters), clustered_mean(values, clusters, (0, 10))
+    assert found["standard_error"] == pytest.approx(wanted["standard_error"])
+    assert found["interval"] == pytest.approx(wanted["interval"])
+
+
+def test_a_group_from_one_source_leaves_no_interval():
+    found = macro_mean([1.0, 2.0, 3.0, 5.0], ["x", "x", "y", "y"], ["a", "b", "c", "c"])
+    assert (found["mean"], found["standard_error"], found["interval"]) == (2.75, None, None)
+    assert macro_mean([], [], [])["mean"] is None
+    outcomes = [{"score": 1.0 + n, "category": "xxy"[n], "source": f"{n}"} for n in range(3)]
+    assert macro(outcomes)["of_one_source"] == ["y"]
+    assert why_no_interval(macro(outcomes)) == " (no interval: y from a single source image)"
+    assert why_no_interval(macro(outcomes[:2])) == ""
+
+
+@pytest.mark.parametrize(
+    ("groups", "clusters"),
+    [
+        (np.repeat(range(5), 2), np.arange(10)),
+        (np.repeat(range(5), 5), np.arange(25)),
+        (np.repeat(range(5), (2, 2, 2, 2, 40)), np.arange(48)),
+        (np.tile(range(5), 3), np.repeat(range(3), 5)),
+        (np.tile([0, 1, 1, 2, 3, 4, 4, 0], 3), np.repeat(range(12), 2)),
+    ],
+    ids=["two sources each", "five each", "two and forty", "three in all categories", "twelve in two"],
+)
+def test_macro_intervals_cover_the_truth_with_few_sources_per_category(groups, clusters):
+    """1,500 benchmarks of known mean, correlation 0.4 within a source."""
+    rng = np.random.default_rng(20241102)
+    names, sources, covered = groups.tolist(), clusters.tolist(), 0
+    for _ in range(1500):
+        shared = rng.normal(0, math.sqrt(0.4), clusters.max() + 1)[clusters]
+        scores = 5 + groups + shared + rng.normal(0, math.sqrt(0.6), groups.size)
+        low, high = macro_mean(scores.tolist(), names, sources, (-99, 99))["interval"]
+        covered += low <= 7 <= high
+    assert 0.93 <= covered / 1500 <= 0.97
 
 
 def test_intervals_cover_the_truth_where_sources_are_shared_and_naive_ones_do_not():
