@@ -15,7 +15,8 @@ r"""Read the score of the whole edit out of a judge's free text, by positive evi
 2. What follows a value decides too: a range, another scale, a unit or a word ("8 for lighting") spoils it. "n/10"
    beside something else is that thing's score, and a number in prose is none.
 3. Final counts above overall, overall above plain. Names of one rank must agree, unless a correction ("actually", "on
-   reflection") stands between the last two. A score that is named but cannot be read makes None.
+   reflection") stands between the last two; so must "Edit: 6" beside a plain name. A letter in a name ("Score A")
+   makes it the score of one of several. A score that is named but cannot be read makes None.
 4. JSON that cannot be decoded makes None; what its strings say is not searched. A reply that was cut off ends with "…",
    and a number right before that has lost its end.
 
@@ -28,7 +29,7 @@ import unicodedata
 from editbench.config.schema import ANSWER_START
 from editbench.judges.base import CUT_OFF
 from editbench.judges.reply_json import BLANK, take_json
-from editbench.judges.score_names import ABOUT_EDIT, CORRECTION, TITLES, find_label
+from editbench.judges.score_names import ABOUT_EDIT, CORRECTION, EDIT_ALONE, TITLES, find_label
 from editbench.judges.score_values import first_value, only_value
 
 NEW_NAME = (
@@ -125,9 +126,12 @@ def _labels(lines: list[str], clauses: list[tuple[int, str]], cut: bool) -> list
     In a reply that was cut off a plain name counts where it comes first: elsewhere it may be one of several parts.
     """
     found: list[Found] = []
+    beside: list[Found] = []
     parts = False
     for place, (number, clause) in enumerate(clauses):
         label = find_label(clause)
+        if not label and (alone := EDIT_ALONE.match(clause)):
+            beside.append((1, first_value(clause[alone.end() :]), place))
         if not label or (place and UNREAL.search(clauses[place - 1][1])):
             continue
         if label.vague and any(re.search(r"\d", other) for at, (_, other) in enumerate(clauses) if at != place):
@@ -144,7 +148,8 @@ def _labels(lines: list[str], clauses: list[tuple[int, str]], cut: bool) -> list
         listed = value == 1 and any(re.search(r"\b2\.\Z", after) for _, after in clauses[place + 1 : place + 6])
         if (value is not None or (label.closed and BLANK not in below + rest)) and not listed:
             found.append((label.rank, value, place))
-    return [one for one in found if one[0] > 1 or not parts]
+    named = [one for one in found if one[0] > 1 or not parts]
+    return sorted(named + [one for one in beside if named and one[1] is not None], key=lambda one: one[2])
 
 
 def _of_a_part(lines: list[str], number: int) -> bool:

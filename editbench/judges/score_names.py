@@ -15,6 +15,8 @@ TITLES = (
 
 _PICTURE = r"(?:edit|image|result|picture|photo(?:graph)?)"
 EDIT = rf"(?:(?:this|the|an?|my) (?:(?!source|original|first|input|reference)\w{{1,12}} )?{_PICTURE})"
+_ARTICLE = r"(?:(?-i:an?)(?= [\w\"'(\[])|(?<!\w )an?(?= (?:[a-z]+ )?(?:score|rating|grade) of\b))"
+"""Not the letter that names one of several: "Score A", "Edit A score"."""
 _RATE = r"(?:i|we)(?:['’](?:d|ll)| would| will)? (?:give|rate|score|award|assign|grade|say)"
 _GETS = r"(?:deserves|earns|gets|scores|receives|merits|is rated)"
 _WORDS = {
@@ -31,9 +33,9 @@ _WORDS = {
     "whole": r"overall(?: quality)?|totale?|globale?|aggregate|combined|[总總総][体體合評评]?|整[体體]|[综綜]合|종합|"
     r"총|gesamt|general|genel|общ\w{1,3}",
     "is": r"is|est|es|é|ist|为|為|是|は|が|은|는",
-    "": rf"(?:for|of) (?:{EDIT}|la edición|la imagen)|(?:edited|whole|entire) {_PICTURE}|edit|the|an?|my|la|die|of|as|"
-    r"with|at|so|thus|therefore|hence|and|then|finally|actually|on reflection|correction|i (?:think|believe)|in total|"
-    r"in (?:summary|conclusion)|(?:evaluation|assessment)(?=:)|因此|所以|我的|故|综上|总之|的|结果",
+    "": rf"(?:for|of) (?:{EDIT}|la edición|la imagen)|(?:edited|whole|entire) {_PICTURE}|edit|the|{_ARTICLE}|my|la|die|"
+    r"of|as|with|at|so|thus|therefore|hence|and|then|finally|actually|on reflection|correction|i (?:think|believe)|"
+    r"in total|in (?:summary|conclusion)|(?:evaluation|assessment)(?=:)|因此|所以|我的|故|综上|总之|的|结果",
 }
 """Words by what they tell. A kind comes before those whose words it contains."""
 
@@ -54,6 +56,9 @@ ABOUT_EDIT = re.compile(
     re.I,
 )
 """What a heading says that is about the whole edit and its judgment, not about a part."""
+
+EDIT_ALONE = re.compile(rf"\W{{0,4}}(?:the )?(?:(?:edited|whole|entire) )?{_PICTURE}\W{{0,3}}[:=|]", re.I)
+"""What is no name of a score by itself, but contradicts one that has another value."""
 
 CORRECTION = re.compile(
     r"\b(?:actually|wait|hmm|correct(?:ion|ed)|on reflection|reconsider\w*|revis\w+|becomes|too (?:high|low|"

@@ -19,6 +19,7 @@ TEN = re.compile(
 BECAUSE = rf"(?:because|since|as|due|given|considering|overall|因为|(?:for|to) {EDIT})"
 FOLLOWS = re.compile(rf"[^\w%+/°±~^<>?=-]*\Z|[,:;(|{BLANK}]|-+ |{BECAUSE}", re.I)
 COUNT = r"[-+]?\d[\d.]*+(?!%| (?:of \d+ )?(?!out|points|stars|for)[a-z]{3})"  # a number that counts no things
+LATER = r"(?:(?:but|then|later|now|next|afterwards|finally|rather|perhaps|maybe|possibly) (?:an? )?)"
 NEXT_PART = r" ?\([^()\d]{1,40}\)[,;]? ?(?:and |[-+] ?)?\d"  # "8 (light), 6 (shadow)"
 LOWERED = (
     r"(?:but .{0,60})?(?:minus|less|deduct\w*|becomes|costs?|lower\w*|reduc\w*)\b[^\n.]{0,20}\d|"
@@ -26,7 +27,7 @@ LOWERED = (
 )
 PARTLY = r"(?:baseline|start|neutral|example|at most|original|source|before|[^()\d]{1,20} only)\b"
 SPOILED = re.compile(
-    rf"\W*(?:(?:to(?! th)|or|and|out|of|max|on a|scale)\b|满分|(?:but )?{COUNT}|{LOWERED}|{PARTLY})|{NEXT_PART}", re.I
+    rf"\W*(?:(?:to(?! th)|or|and|out|of|max|on a|scale)\b|满分|{LATER}?{COUNT}|{LOWERED}|{PARTLY})|{NEXT_PART}", re.I
 )
 
 
