@@ -3,9 +3,11 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from editbench.errors import UserError
 
@@ -14,6 +16,8 @@ KEYS = ("model", "sample_id", "rater", "source", "image_sha256", "base_sha256")
 
 _NO_SCORE = ("", "null")
 _LIST_SUFFIX = "_scores"
+_PLAIN = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+"""A number as other programs write it: `float` also takes 1_0, and digits of other scripts."""
 
 Cell = str | float | None
 
@@ -109,11 +113,23 @@ def _number(cell: Cell) -> float | None:
     text = cell.strip()
     if text in _NO_SCORE:
         return None
-    values = json.loads(text) if text.startswith("[") else [float(text)]
+    values = _list(text) if text.startswith("[") else [float(text)] if _PLAIN.fullmatch(text) else [text]
     if not values or None in values:
         return None
-    if any(
-        isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) for value in values
-    ):
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        raise ValueError(f"{text} holds something else than numbers")
+    try:
+        numbers = [float(value) for value in values]
+    except OverflowError as error:
+        raise ValueError("a whole number is too large") from error
+    if not all(map(math.isfinite, numbers)):
         raise ValueError(f"{text} holds something else than finite numbers")
-    return float(min(values))
+    return min(numbers)
+
+
+def _list(text: str) -> list[Any]:
+    try:
+        values = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("lists within lists") from error
+    return list(values)  # a list, as it begins with a bracket

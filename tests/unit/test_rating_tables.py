@@ -58,6 +58,32 @@ def test_a_list_counts_by_its_smallest_and_overall_is_the_geometric_mean(table):
     np.testing.assert_allclose(found["overall"].raters[:, 0], [0.5, 0, NAN, 1])
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *(
+            "[" * 100_000,
+            '"[1, ' + "9" * 400 + ']"',
+            '"[1, ' + "9" * 5000 + ']"',
+            "1_0",
+            "\N{ARABIC-INDIC DIGIT SEVEN}",
+        ),
+        *("\N{FULLWIDTH DIGIT ONE}", "1e999", "nan", "-inf", "0x7", '"[true]"', '"[[1]]"', '"[1] 2"'),
+    ],
+)
+def test_what_is_no_plain_finite_number_is_refused_in_a_sentence(table, cell):
+    judge = table("judge.csv", "sample_id,score", "a,1", f"b,{cell}")
+    with pytest.raises(UserError, match=r"line 3: score is '.{1,80}'; must be a number, a JSON list of numbers"):
+        judge.numbers("score")
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"), [("7", 7), (" 7.5 ", 7.5), ("-.5", -0.5), ("7.", 7), ("1e1", 10), ("+2", 2)]
+)
+def test_a_plain_number_is_read(table, cell, number):
+    assert table("judge.csv", "sample_id,score", f"b,{cell}").numbers("score") == [number]
+
+
 def test_edits_of_one_source_are_one_cluster(table):
     judge = table("judge.csv", "sample_id,source,score", "a,s1,1", "b,s1,2", "c,,3", "d,,4")
     people = human(table, "sample_id,rater,score,source", "a,1,1,", "b,1,2,", "c,1,3,s2", "d,1,4,")
