@@ -44,6 +44,8 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
         "state": last.state if last else "pending",
         "score": judgment.score if judgment else None,
         "answered": judgment and _answered(judgment),
+        "replies": judgment and judgment.replies,
+        "completions": judgment and judgment.completions,
         "error_type": last.error_type if last else None,
         "error": last.error if last else None,
         "instruction": sample.instruction,

@@ -1,6 +1,7 @@
 """What the gallery of a page is given: samples as plain data, which templates/gallery.js shows."""
 
 import base64
+import itertools
 import json
 import math
 from collections.abc import Iterable
@@ -64,7 +65,8 @@ def _report_sample(sample: dict[str, Any]) -> dict[str, Any]:
         "category": sample["category"],
         "state": sample["state"],
         "score": sample.get("score"),
-        **{key: sample.get(key) for key in ("instruction", "description", "reply", "completion")},
+        **{key: sample.get(key) for key in ("instruction", "description")},
+        **_said(sample),
         "also": sample.get("instruction_in_other_language"),
         "cause": cause(sample),
         "flags": _flags(pixels),
@@ -73,6 +75,19 @@ def _report_sample(sample: dict[str, Any]) -> dict[str, Any]:
         "facts": _facts(sample, pixels),
     }
     return {key: value for key, value in shown.items() if value not in (None, [])}
+
+
+def _said(sample: dict[str, Any]) -> dict[str, str | None]:
+    """What the judge said: with `judge.repeats` all of it, each reply below its own score, which make up the mean."""
+    replies, scores = sample.get("replies") or [], sample.get("scores") or []
+    if len(replies) < 2:
+        return {"reply": sample.get("reply"), "completion": sample.get("completion")}
+    parts = []
+    for number, (reply, score) in enumerate(itertools.zip_longest(replies, scores[: len(replies)]), 1):
+        more = next(iter((sample.get("completions") or [])[number - 1 : number]), None)
+        head = f"Reply {number} of {len(replies)}, {'without a score' if score is None else f'score {rounded(score)}'}:"
+        parts.append(f"{head}\n{'–' if reply is None else reply}" + (f"\nScore: {more}" if more else ""))
+    return {"reply": "\n\n".join(parts), "completion": None}
 
 
 def _known(**values: float | None) -> dict[str, float]:

@@ -16,6 +16,7 @@ from editbench.run.identity import sample_input
 from editbench.run.lines import JsonLines
 from editbench.run.records import Edit, Judgment, Sample
 from editbench.views.console import score_table, show_report
+from editbench.views.gallery import report_gallery
 from editbench.views.html import to_html
 from editbench.views.markdown import text, to_markdown
 
@@ -224,7 +225,7 @@ def test_each_sample_tells_state_score_and_cause(every_state):
         "seed": 1,
         "reply": "Score: 8.0",
         **dict.fromkeys(("edit_latency_s", "judge_latency_s", "completion", "label", "label_mass", "spread", "scores")),
-        **dict.fromkeys(("named_scores", "pixels", "thumbs", "metrics")),
+        **dict.fromkeys(("named_scores", "pixels", "thumbs", "metrics", "replies", "completions")),
     }
     assert (samples["s00"]["state"], samples["s00"]["score"]) == ("pending", None)
     assert (samples["s03"]["state"], samples["s03"]["error"]) == ("edit_failed", "no picture")
@@ -465,6 +466,21 @@ def test_markdown_shows_how_many_samples_each_mean_rests_on(every_state):
     assert table[3][-2:] == ["4 of 6", "2"]
     assert table[4][0] == "overall"
     assert table[4][-2:] == ["6 of 12", "4"]
+
+
+def test_the_gallery_shows_each_reply_that_a_mean_is_made_of(run):
+    sample = run.sample("a")
+    run.edited(sample)
+    replies, completions = ["Score: 2.070", "It fits.", None], [None, "7.930", None]
+    said = {"replies": replies, "completions": completions, "reply": replies[0], "scores": [2.07, 7.93, None]}
+    run.judged(sample, score=5.0, **said)
+    run.plan()
+    (shown,) = report_gallery(run.report())["samples"]
+    assert shown["reply"] == (
+        "Reply 1 of 3, score 2.07:\nScore: 2.070\n\nReply 2 of 3, score 7.93:\nIt fits.\nScore: 7.930\n\n"
+        "Reply 3 of 3, without a score:\n–"
+    )
+    assert "completion" not in shown
 
 
 def test_samples_of_one_source_are_one_cluster(run):
