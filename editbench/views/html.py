@@ -156,7 +156,7 @@ def _figures(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
     no_op = at(overall, "pixels", "no_op", "rate")
     if no_op is not None:
-        found.append(("Nothing changed", f"{no_op:.1%}", "of the edits"))
+        found.append(("Almost nothing changed", f"{no_op:.1%}", "of the edits"))
     seconds = at(report, "phases", "edit", "median_latency_s")
     if seconds is not None:
         found.append(("Seconds per edit", rounded(seconds), "median"))

@@ -114,7 +114,7 @@ def _pixels(report: dict[str, Any]) -> list[str]:
     ]
     if not rows:
         return []
-    header = ("category", "measured", "unchanged", "median PSNR in dB", "median SSIM", "drifted")
+    header = ("category", "measured", "almost unchanged", "median PSNR in dB", "median SSIM", "drifted")
     note = "Rates with their 95 % interval; none of it enters a score. Drift is counted where it could be told."
     return ["## What the pixels say", table(header, rows), note]
 

@@ -1,14 +1,19 @@
 """What the pixels say, on pictures of which it can be worked out by hand."""
 
+import io
 import math
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from running import CHECKOUT
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from editbench.analysis.pixel_rates import summarize_pixels
 from editbench.analysis.pixels import measure
+
+GRAY = Image.new("RGB", (256, 256), (128, 128, 128))
+PHOTOS = CHECKOUT / "data" / "demo" / "photos"
 
 
 def noise(number: int, size=(64, 48)) -> Image.Image:
@@ -24,6 +29,7 @@ def square(picture: Image.Image, colour, box) -> Image.Image:
 def test_of_an_identical_picture_everything_is_kept():
     assert measure(noise(1), noise(1)) == {
         "changed": 0.0,
+        "mean_difference": 0.0,
         "no_op": True,
         "psnr": None,
         "ssim": 1.0,
@@ -48,16 +54,32 @@ def test_of_an_identical_picture_everything_is_kept():
 def test_a_pixel_has_changed_if_a_channel_differs_by_more_than_16(difference, changed, psnr):
     figures = measure(Image.new("RGB", (40, 30)), Image.new("RGB", (40, 30), (0, difference, 0)))
     assert figures["changed"] == changed
-    assert figures["no_op"] is (changed == 0)
     assert figures["psnr"] == pytest.approx(psnr, abs=0.001)
 
 
-@pytest.mark.parametrize(("side", "no_op"), [(11, True), (12, False)])
-def test_a_spot_of_12_of_256_pixels_is_an_edit_and_one_of_11_is_not(side, no_op):
-    picture = Image.new("RGB", (256, 256), "gray")
-    figures = measure(picture, square(picture, "red", (0, 0, side, side)))
+@pytest.mark.parametrize(("side", "by", "no_op"), [(11, 40, True), (12, 40, False), (5, 127, True), (6, 127, False)])
+def test_how_large_a_spot_of_256_pixels_must_be_for_an_edit(side, by, no_op):
+    figures = measure(GRAY, square(GRAY, (128 + by, 128, 128), (0, 0, side, side)))
     assert figures["changed"] == pytest.approx(side**2 / 256**2, abs=1e-5)
     assert figures["no_op"] is no_op
+
+
+@pytest.mark.parametrize(("by", "no_op"), [(3, True), (5, False), (15, False)])
+def test_a_picture_that_is_brighter_as_a_whole_is_an_edit(by, no_op):
+    figures = measure(GRAY, Image.new("RGB", (256, 256), (128 + by,) * 3))
+    assert (figures["changed"], figures["mean_difference"], figures["no_op"]) == (0.0, by, no_op)
+
+
+def test_a_small_inverted_patch_of_a_photo_is_an_edit_and_a_jpeg_of_it_is_none():
+    for path in sorted(PHOTOS.glob("*.jpg"))[:6]:
+        with Image.open(path) as opened:
+            photo = opened.convert("RGB")
+        again = io.BytesIO()
+        photo.save(again, "JPEG", quality=95)
+        assert measure(photo, Image.open(again).convert("RGB"))["no_op"] is True, path.name
+        side = round(27 * photo.height / 640)
+        box = (100, 100, 100 + side, 100 + side)
+        assert measure(photo, square(photo, ImageOps.invert(photo.crop(box)), box))["no_op"] is False, path.name
 
 
 def test_grain_of_single_pixels_is_no_edit():
