@@ -14,12 +14,13 @@ from editbench.analysis.known_truth import Metric
 from editbench.components.load import open_dataset, open_metric
 from editbench.config.schema import ComponentConfig, SourceConfig
 from editbench.datasets.base import Dataset, read_source
+from editbench.datasets.masks import has_mask, read_mask
 from editbench.run.records import Edit, Sample
 from editbench.run.shards import read_image
 from editbench.run.thumbs import edited_name, source_name, write_thumb
 
 Key = tuple[str, str, str]
-"""Digests of the files of source and edited image; with a metric the sample's id, else nothing."""
+"""Digests of the files of source and edited image; what else figures depend on, see `Measurement.sample_id`."""
 
 
 class Place(NamedTuple):
@@ -71,11 +72,11 @@ def look_at_batch(place: Place, batch: Sequence[Task]) -> list[Look]:
             except Exception as error:  # a dataset is anybody's code; an edit without a source goes without figures
                 source = f"{type(error).__name__}: {error}"
             before = task.sample.source_sha256
-        looks.append(_look(place, task, source, metric))
+        looks.append(_look(place, task, source, metric, dataset))
     return looks
 
 
-def _look(place: Place, task: Task, source: Image.Image | str, metric: Metric | None) -> Look:
+def _look(place: Place, task: Task, source: Image.Image | str, metric: Metric | None, dataset: Dataset | None) -> Look:
     """Measure one edit, and write the thumbnails that are not there."""
     from editbench.analysis.pixels import measure  # scikit-image takes a second, which most reports can do without
 
@@ -97,7 +98,14 @@ def _look(place: Place, task: Task, source: Image.Image | str, metric: Metric | 
     if task.pixels:
         return Look(task, task.pixels)
     try:
-        figures = {"metrics": metric.measure(task.sample, source, edited)} if metric else {}
+        figures: dict[str, Any] = {"metrics": metric.measure(task.sample, source, edited)} if metric else {}
     except Exception as error:  # a metric is anybody's code; an edit that it fails on goes without figures
         return Look(task, None, metric_error=f"{type(error).__name__}: {error}")
-    return Look(task, measure(source, edited) | figures)
+    mask = None
+    if has_mask(task.sample):
+        try:
+            there = dataset or open_dataset(place.dataset)
+            mask = read_mask(there, task.sample, source.size, edited.size, place.limits)
+        except Exception as error:  # as for sources; the figures of the whole picture are there nevertheless
+            figures["mask_error"] = str(error) or type(error).__name__
+    return Look(task, measure(source, edited, mask) | figures)

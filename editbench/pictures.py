@@ -11,14 +11,16 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from editbench.components.check import check_metric
+from editbench.components.load import open_dataset
 from editbench.config.schema import ComponentConfig, Config
+from editbench.datasets.masks import UNREADABLE, has_mask, mask_digest
 from editbench.errors import UserError
 from editbench.look import Key, Look, Place, Task, look_at_batch
 from editbench.plan import dataset_of
@@ -26,7 +28,7 @@ from editbench.run.folder import RunDir
 from editbench.run.identity import sample_input
 from editbench.run.lines import JsonLines, read_lines, write_atomic
 from editbench.run.progress import ProgressDisplay
-from editbench.run.records import Measurement, to_dict
+from editbench.run.records import Measurement, Sample, to_dict
 from editbench.run.sealed_json import seal
 from editbench.run.thumbs import remove_other_thumbs
 from editbench.text import hide
@@ -79,11 +81,12 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
     place = Place(run_dir.edits, run_dir.thumbs, dataset_of(plan, config), config.source, config.metric)
     version = _version(config.metric)
     measured, lines = _read_measurements(run_dir.pictures, version)
+    depends = _depends_on(plan.samples, place)
     tasks = []
     for sample in plan.samples:
         edit = edits.get(sample.sample_id)
         if edit and edit.state == "edited" and edit.sha256 and edit.input == sample_input(sample):
-            key = (sample.source_sha256, edit.sha256, sample.sample_id if config.metric else "")
+            key = (sample.source_sha256, edit.sha256, depends.get(sample.sample_id, ""))
             tasks.append(Task(sample, edit, key, measured.get(key)))
     if not tasks and not run_dir.thumbs.exists():
         return Looks()
@@ -100,7 +103,21 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
     remove_other_thumbs(run_dir.thumbs, {name for task in tasks for name in task.names})
     there = {path.name for path in run_dir.thumbs.iterdir()}
     found = {(task.sample.sample_id, task.edit.sha256): _found(task, wanted, there) for task in tasks}
-    return Looks(found, _notes(looks, len(tasks)))
+    return Looks(found, _notes(looks, len(tasks)) + _mask_notes(wanted.values()))
+
+
+def _depends_on(samples: Sequence[Sample], place: Place) -> dict[str, str]:
+    """By sample id, what figures depend on beside the two pictures: with a metric on the sample, and on its mask."""
+    found = {sample.sample_id: sample.sample_id for sample in samples} if place.metric else {}
+    masked = [sample for sample in samples if has_mask(sample)]
+    try:
+        dataset = open_dataset(place.dataset) if masked else None
+    except UserError:  # the dataset is not on this machine
+        dataset = None
+    for sample in masked:
+        digest = mask_digest(dataset, sample) if dataset else UNREADABLE
+        found[sample.sample_id] = f"{found.get(sample.sample_id, '')} mask {digest}".strip()
+    return found
 
 
 def _found(task: Task, measured: dict[Key, dict[str, Any]], there: set[str]) -> dict[str, Any]:
@@ -198,3 +215,11 @@ def _notes(looks: Sequence[Look], of: int) -> list[str]:
             count = f"{len(causes)} of {of} edits"
             notes.append(hide(f"pixels: nothing is known of {count}, whose {what} ({causes[0]})"))
     return notes
+
+
+def _mask_notes(measured: Iterable[dict[str, Any]]) -> list[str]:
+    """Say which edits lack the figures inside and outside their masks, and why."""
+    errors = [pixels["mask_error"] for pixels in measured if pixels.get("mask_error")]
+    if not errors:
+        return []
+    return [hide(f"pixels: {len(errors)} edits have no figures inside and outside their masks ({errors[0]})")]

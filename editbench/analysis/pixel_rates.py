@@ -17,7 +17,8 @@ def summarize_pixels(measured: Iterable[dict[str, Any] | None]) -> dict[str, Any
     Returns:
         `n` edits that were measured; `no_op` and `drifted` as `rate` gives them, `drifted` of those of which it is
         known; medians of `psnr` in dB, `ssim` and `changed`, None where there is none: that of `psnr` also where most
-        edits are identical to their source. None if nothing was measured.
+        edits are identical to their source; `masked`, what `_inside_and_outside` gives of edits whose samples have a
+        mask, None without one. None if nothing was measured.
     """
     known = [figures for figures in measured if figures is not None]
     if not known:
@@ -31,7 +32,30 @@ def summarize_pixels(measured: Iterable[dict[str, Any] | None]) -> dict[str, Any
         "psnr": _median(psnr),
         "ssim": _median([figures["ssim"] for figures in known if figures["ssim"] is not None]),
         "changed": _median([figures["changed"] for figures in known]),
+        "masked": _inside_and_outside(known),
     }
+
+
+def _inside_and_outside(known: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Sum up what is inside and outside masks.
+
+    Returns:
+        `n` edits measured by a mask; `without_figures`: those whose mask could not be read or has another size; of the
+        edits that have pixels there the medians `psnr_inside`, `psnr_outside`, `ssim_inside` and `ssim_outside`, a PSNR
+        None where most are identical; `identical_outside` counts the edits that changed nothing outside.
+    """
+    failed = sum(bool(figures.get("mask_error")) for figures in known)
+    masked = [figures for figures in known if figures.get("mask_share") is not None]
+    if not masked and not failed:
+        return None
+    found: dict[str, Any] = {"n": len(masked), "without_figures": failed}
+    for side, emptied_by in (("inside", 0), ("outside", 1)):
+        there = [figures for figures in masked if figures["mask_share"] != emptied_by]
+        psnr = [math.inf if figures[f"psnr_{side}"] is None else figures[f"psnr_{side}"] for figures in there]
+        ssim = [figures[f"ssim_{side}"] for figures in there if figures[f"ssim_{side}"] is not None]
+        found |= {f"psnr_{side}": _median(psnr), f"ssim_{side}": _median(ssim)}
+    found["identical_outside"] = sum(f["mask_share"] != 1 and f["psnr_outside"] is None for f in masked)
+    return found
 
 
 def _median(values: list[float]) -> float | None:

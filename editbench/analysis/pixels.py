@@ -49,7 +49,8 @@ def measure(source: Image.Image, edited: Image.Image, mask: Mask | None = None) 
         `changed`: share of pixels, 0 to 1, of which a channel differs by more than `THRESHOLD`; `mean_difference`:
         of the smaller pictures' channels, of 255; `no_op`: whether almost nothing was changed, by `NO_OP_SHARE` and the
         other limits. `psnr` in dB, None for identical pictures. `ssim`, at most 1; None below 11 pixels.
-        With a mask both also as `…_inside` and `…_outside`, None where there are no such pixels. `shift`, `zoom`,
+        With a mask both also as `…_inside` and `…_outside`, and `mask_share`, the share of pixels inside, 0 to 1: where
+        it leaves pixels on that side, `psnr` is None of identical ones. `shift`, `zoom`,
         `drift_confidence`, `drifted` as `Drift` has them. `size_changed`: whether the sizes in pixels differ;
         `shape_change`: by how much the aspect ratio does, as `shape_change` in shape.py; `stretched`: whether that is
         so much that the source was compared in another shape than its own.
@@ -74,6 +75,7 @@ def measure(source: Image.Image, edited: Image.Image, mask: Mask | None = None) 
         "changed": round(changed, 5),
         "mean_difference": round(mean_difference, 3),
         "no_op": few and mean_difference < NO_OP_MEAN,
+        **({} if mask is None else {"mask_share": float(mask.mean())}),
         **_psnr(np.asarray(source), np.asarray(edited), mask),
         **_ssim(greys[0], greys[1], mask),
         "shift": drift.shift and list(drift.shift),

@@ -73,6 +73,10 @@ class RecordReader:
             raise ValueError(record.source_error)
         return self._images.read(json.loads(data)["original_image_path"]) if record.source is None else record.source
 
+    def read_file(self, path: str) -> bytes:
+        """Read a file that a record names by path; raises ValueError."""
+        return self._images.read(path)
+
     def _ids(self, fields: dict[str, Any], category: Any, index: int) -> tuple[Any, str | None]:
         """The record's own id as it stands there, or one made of its image's path, and the one in its place."""
         if _has(fields, "id"):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from editbench.datasets.base import BadRecord, Record
 from editbench.datasets.columns import Columns, Names, Row
 from editbench.datasets.image_files import ImageFiles
+from editbench.datasets.masks import MASK
 from editbench.datasets.tables import ENDINGS, FOLDER, read_rows
 from editbench.errors import UserError
 
@@ -78,6 +79,10 @@ class Folder:
         """Read the image at [path]."""
         return self._images.read(str(locator[0]))
 
+    def read_file(self, path: str) -> bytes:
+        """Read a file that a row names by path."""
+        return self._images.read(path)
+
     def _rows(self) -> Iterator[Row | BadRecord]:
         index = 0
         for table in self._tables:
@@ -86,7 +91,7 @@ class Folder:
                 if isinstance(values, str):
                     yield BadRecord(index, "?", values)
                 else:
-                    yield self._row(index, {FOLDER: folder.as_posix(), **values})
+                    yield self._row(index, self._with_mask({FOLDER: folder.as_posix(), **values}))
                 index += 1
 
     def _row(self, index: int, values: dict[str, Any]) -> Row:
@@ -99,6 +104,13 @@ class Folder:
         except ValueError as error:
             problem = str(error)
         return Row(index, values, placed, [placed], problem)
+
+    def _with_mask(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Place a row's mask as its image is placed."""
+        path = values.get(MASK)
+        if not isinstance(path, str) or self._together or values[FOLDER] == ".":
+            return values
+        return values | {MASK: f"{values[FOLDER]}/{path}"}
 
     def _image_path(self, values: Mapping[str, Any]) -> tuple[str, str]:
         """The path of a row's image as its table has it, and what is wrong with it."""

@@ -70,6 +70,10 @@ class JsonFile:
             file.seek(offset)
             return self._reader.read_image(file.read(length), locator)
 
+    def read_file(self, path: str) -> bytes:
+        """Read a file that a record names by path."""
+        return self._reader.read_file(path)
+
     def _records(self) -> Iterator[tuple[str | None, int, bytes]]:
         """Yield (category that stands outside the record, byte offset, bytes) of every record."""
         with self.path.open("rb") as file:

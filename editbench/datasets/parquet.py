@@ -96,6 +96,10 @@ class Parquet:
             raise ValueError("the row has no image")
         return data
 
+    def read_file(self, path: str) -> bytes:
+        """Read a file that a row names by path, below the folder `images`."""
+        return self._images.read(path)
+
     def _rows(self, number: int, index: int) -> Iterator[Row]:
         file = self._open(number)
         places = ([number, group, row] for group, size in enumerate(file.group_sizes()) for row in range(size))

@@ -183,7 +183,8 @@ class Measurement:
         source_sha256, image_sha256: Hex digests of the files that were compared, of source and edited image.
         version: Of the measures, and of the metric if there is one.
         pixels: As `measure` in analysis/pixels.py gives them, and with a metric its figures under `metrics`.
-        sample_id: With a metric, whose figures can depend on more than the pictures; else empty.
+        sample_id: What figures depend on beside the pictures: with a metric the sample's id, with a mask `mask` and the
+            digest of its file; else empty.
     """
 
     source_sha256: str

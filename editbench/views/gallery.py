@@ -29,7 +29,8 @@ OUTCOMES = {"loss": "loss", "win": "win", "tie": "tie", "no score": "no score"}
 _REPORT_FACTS = (
     *("Seed", "Edit, seconds", "Judge, seconds", "Source, pixels", "Edit, pixels", "Scores by name"),
     *("Scores of the repeats", "Spread"),
-    *("Label", "Label mass", "Changed pixels", "PSNR, dB", "SSIM", "Outside the mask: PSNR, SSIM"),
+    *("Label", "Label mass", "Changed pixels", "PSNR, dB", "SSIM", "Inside the mask: PSNR, SSIM"),
+    *("Outside the mask: PSNR, SSIM", "Mask"),
     *("Shift, % of width and height", "Zoom", "Confidence in shift and zoom", "Source image", "Digest of the edit"),
 )
 _REPORT_SORTS = (
@@ -109,8 +110,7 @@ def _facts(sample: dict[str, Any], pixels: dict[str, Any]) -> list[str | None]:
         return f"{pair[0]} × {pair[1]}" if pair and None not in pair else None
 
     scores, label, digest = sample.get("scores"), sample.get("label"), sample.get("image_sha256")
-    named = sample.get("named_scores")
-    changed, outside, shift = pixels.get("changed"), pixels.get("psnr_outside"), pixels.get("shift")
+    named, changed, shift = sample.get("named_scores"), pixels.get("changed"), pixels.get("shift")
     return [
         None if sample.get("seed") is None else str(sample["seed"]),
         shown(sample.get("edit_latency_s"), 2),
@@ -125,13 +125,25 @@ def _facts(sample: dict[str, Any], pixels: dict[str, Any]) -> list[str | None]:
         shown(None if changed is None else 100 * changed, 1, "%"),
         "identical" if changed == 0 and pixels.get("psnr") is None else shown(pixels.get("psnr"), 1),
         shown(pixels.get("ssim"), 3),
-        None if outside is None else f"{rounded(outside, 1)} dB, {rounded(pixels.get('ssim_outside'), 3)}",
+        _beside_mask(pixels, "inside", 0),
+        _beside_mask(pixels, "outside", 1),
+        f"no figures: {pixels['mask_error']}" if pixels.get("mask_error") else None,
         None if not shift else f"{rounded(shift[0], sign=True)}, {rounded(shift[1], sign=True)}",
         shown(pixels.get("zoom"), 4),
         shown(pixels.get("drift_confidence"), 2),
         sample.get("source"),
         digest[:16] if digest else None,
     ]
+
+
+def _beside_mask(pixels: dict[str, Any], side: str, emptied_by: int) -> str | None:
+    """PSNR and SSIM on one side of a mask; an edit that changed nothing there has no PSNR."""
+    share, psnr = pixels.get("mask_share"), pixels.get(f"psnr_{side}")
+    if share is None:
+        return None
+    if share == emptied_by:
+        return "no pixels"
+    return "identical" if psnr is None else f"{rounded(psnr, 1)} dB, {rounded(pixels.get(f'ssim_{side}'), 3)}"
 
 
 def comparison_gallery(comparison: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from editbench.text import printable
 from editbench.views.controls import control_rows
 from editbench.views.metrics import calibration_rows, judge_sentence, metric_rows
 from editbench.views.official import PUBLISHED_NOTE, official_rows, official_sentence, published_rows
+from editbench.views.report_tables import masks
 from editbench.views.scores import COLUMNS, failure_rows, macro_sentence, score_rows
 
 MAX_FAILED_SHOWN = 50
@@ -116,7 +117,14 @@ def _pixels(report: dict[str, Any]) -> list[str]:
         return []
     header = ("category", "measured", "almost unchanged", "median PSNR in dB", "median SSIM", "drifted")
     note = "Rates with their 95 % interval; none of it enters a score. Drift is counted where it could be told."
-    return ["## What the pixels say", table(header, rows), note]
+    return ["## What the pixels say", table(header, rows), note, *_masks(report)]
+
+
+def _masks(report: dict[str, Any]) -> list[str]:
+    """What was changed inside and outside the masks; empty where no sample has one."""
+    found = masks(report)
+    header = tuple(column.label for column in found.columns)
+    return [table(header, [[text(cell.text) for cell in row] for row in found.rows])] if found.rows else []
 
 
 def _metrics(metrics: dict[str, Any] | None) -> list[str]:

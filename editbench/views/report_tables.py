@@ -38,6 +38,7 @@ def report_tables(report: dict[str, Any]) -> dict[str, Table]:
         causes(report),
         failed_samples(report),
         pixels(report),
+        masks(report),
         *metrics(report),
         *controls(report),
         phases(report),
@@ -181,6 +182,33 @@ def official(report: dict[str, Any]) -> list[Table]:
     if found["published"]:
         shown.append(("published", "Published elsewhere", published_rows(found)))
     return [_of_words(*one) for one in shown]
+
+
+def masks(report: dict[str, Any]) -> Table:
+    """What was changed inside the masks, where the edit belongs, and what outside."""
+    columns = (
+        Column("Category", text=True),
+        Column("Measured"),
+        Column("PSNR inside, median", ("psnr inside median",)),
+        Column("PSNR outside, median", ("psnr outside median",)),
+        Column("SSIM inside, median", ("ssim inside median",)),
+        Column("SSIM outside, median", ("ssim outside median",)),
+        Column("Identical outside"),
+        Column("Without figures"),
+    )
+    rows = [
+        [
+            words(name),
+            whole(found["n"]),
+            *(number(found[f"psnr_{side}"], 1) for side in ("inside", "outside")),
+            *(number(found[f"ssim_{side}"], 3) for side in ("inside", "outside")),
+            whole(found["identical_outside"]),
+            whole(found["without_figures"]),
+        ]
+        for name, section, _ in sections(report)
+        if (found := at(section, "pixels", "masked"))
+    ]
+    return Table("masks", "Inside and outside the masks", columns, rows, totals=1)
 
 
 def metrics(report: dict[str, Any]) -> list[Table]:

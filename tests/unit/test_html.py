@@ -250,6 +250,7 @@ def test_samples_are_given_without_what_is_not_known():
 def test_facts_stand_under_their_names():
     report = made_report(1)
     pixels = {"changed": 0.25, "psnr": 31.26, "ssim": 0.9, "psnr_outside": 40.0, "ssim_outside": 0.99}
+    pixels |= {"mask_share": 0.5, "psnr_inside": None, "ssim_inside": 1.0}
     pixels |= {"shift": [0.61, -0.2], "zoom": 1.012, "drifted": True, "size_changed": True}
     report["samples"][0] |= {"pixels": pixels, "scores": [7, 8.5], "seed": 0, "source_size": [640, 480]}
     shown = report_gallery(report)
@@ -257,6 +258,7 @@ def test_facts_stand_under_their_names():
     assert facts["Seed"] == "0" and facts["Source, pixels"] == "640 × 480"
     assert facts["Scores of the repeats"] == "7.00, 8.50" and facts["Changed pixels"] == "25.0%"
     assert facts["Outside the mask: PSNR, SSIM"] == "40.0 dB, 0.990"
+    assert facts["Inside the mask: PSNR, SSIM"] == "identical"
     assert facts["Shift, % of width and height"] == "+0.61, \N{MINUS SIGN}0.20" and facts["Zoom"] == "1.0120"
     assert shown["samples"][0]["flags"] == ["drifted", "size changed"]
 

@@ -1,0 +1,80 @@
+"""Masks: pictures that say where an edit belongs, named by samples and read when the report measures their edits."""
+
+import hashlib
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from editbench import images
+from editbench.config.schema import SourceConfig
+from editbench.datasets.base import Dataset
+from editbench.run.records import Sample
+
+MASK = "mask"
+"""Field of a record with the path of its mask, relative as those of images are; the plan has it in `Sample.extra`."""
+
+UNREADABLE = "unreadable"
+"""In place of the digest of a mask that cannot be read."""
+
+
+@runtime_checkable
+class HasFiles(Protocol):
+    """A dataset whose records name files."""
+
+    def read_file(self, path: str) -> bytes:
+        """Read a file that a record names by path.
+
+        Raises:
+            ValueError: it cannot be had, says why.
+        """
+        ...
+
+
+def has_mask(sample: Sample) -> bool:
+    """Whether a sample names a mask."""
+    return isinstance(sample.extra.get(MASK), str)
+
+
+def mask_digest(dataset: Dataset, sample: Sample) -> str:
+    """Hex digest of the file of a sample's mask; `UNREADABLE` if it cannot be had."""
+    try:
+        return hashlib.sha256(_read(dataset, sample)).hexdigest()
+    except ValueError:
+        return UNREADABLE
+
+
+def read_mask(
+    dataset: Dataset, sample: Sample, source: tuple[int, int], edited: tuple[int, int], limits: SourceConfig
+) -> NDArray[np.bool_]:
+    """Read a sample's mask, in the size of the edited picture.
+
+    Args:
+        dataset: Where it is.
+        sample: A sample that names one.
+        source, edited: (width, height) of the pictures in pixels; the mask must have one of these sizes.
+        limits: What is accepted.
+
+    Returns:
+        (height, width) of the edited picture, True where the edit belongs: where the mask is nearer to white than to
+        black.
+
+    Raises:
+        ValueError: it cannot be had, is no image, or has another size.
+    """
+    mask = images.decode_rgb(_read(dataset, sample), limits).convert("L")
+    if mask.size not in (source, edited):
+        sizes = " nor ".join(dict.fromkeys(f"{width}x{height}" for width, height in (source, edited)))
+        raise ValueError(
+            f"{sample.extra[MASK]!r} has {mask.width}x{mask.height} pixels, not {sizes} as source or edited picture"
+        )
+    if mask.size != edited:
+        mask = mask.resize(edited, Image.Resampling.NEAREST)
+    return np.asarray(mask) >= 128
+
+
+def _read(dataset: Dataset, sample: Sample) -> bytes:
+    if not isinstance(dataset, HasFiles):
+        raise ValueError("the dataset gives no files by path")
+    return dataset.read_file(sample.extra[MASK])
