@@ -63,6 +63,7 @@ def compare_controls(
         `sentences` that say it all. None without controls that are of planned samples, and made with the settings
         that their real edits were judged with.
     """
+    controls = list(controls)
     held = _hold(outcomes, judgments, controls)
     if not held:
         return None
@@ -71,6 +72,7 @@ def compare_controls(
     repeatability = _repeatability(held["again"]) if "again" in held else None
     order_bias = _order_bias(held["swapped"]) if "swapped" in held else None
     sentences = [_distance_sentence(kind) for kind in per_kind]
+    sentences += _lacking_sentence(outcomes, {control.sample_id for control in controls})
     sentences += [_repeatability_sentence(repeatability)] if repeatability else []
     sentences += [_order_sentence(order_bias)] if order_bias else []
     return {
@@ -158,6 +160,24 @@ def _distance_sentence(kind: dict[str, Any]) -> str:
     if interval[1] < 0:
         return f"the judge scores {what} above real edits {numbers}"
     return f"the judge cannot tell real edits from {what} {numbers}"
+
+
+def _lacking_sentence(outcomes: Sequence[dict[str, Any]], chosen: set[str]) -> list[str]:
+    """Say for how many samples with controls those that need another sample could not be made; empty if for none."""
+    edited = [o for o in outcomes if o["image_sha256"] is not None]
+    own = [o for o in edited if o["sample_id"] in chosen]
+    lacking = [
+        o
+        for o in own
+        if all(other["source"] == o["source"] or other["instruction"] == o["instruction"] for other in edited)
+    ]
+    if not lacking:
+        return []
+    what = " and ".join(IN_WORDS[kind] for kind in WRONG_EDITS if kind.startswith("other_"))
+    return [
+        f"{what} could not be shown for {len(lacking)} of {len(own)} samples: no other edited sample has another "
+        "source image and another instruction"
+    ]
 
 
 def _repeatability_sentence(found: dict[str, Any]) -> str:

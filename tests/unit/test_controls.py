@@ -238,7 +238,11 @@ REAL = {"a1": 8.0, "a2": 6.0, "b": 7.0, "c": 5.0}
 
 
 def outcome_of(sample_id: str, score: float | None) -> dict[str, Any]:
-    return {"sample_id": sample_id, "source": sample_id[0], "score": score}
+    instruction, image = f"do {sample_id}", "1" * 64
+    return {
+        **{"sample_id": sample_id, "source": sample_id[0], "score": score},
+        **{"instruction": instruction, "image_sha256": image},
+    }
 
 
 def judgment_of(sample_id: str, score: float | None) -> Judgment:
@@ -287,6 +291,17 @@ def test_a_judge_that_cannot_tell_is_said_to() -> None:
     ]
     (note,) = controls_note(found)
     assert "black images" in note and note.startswith("judge: ")
+
+
+def test_controls_that_could_not_be_made_are_named() -> None:
+    real = {"a1": 8.0, "a2": 6.0, "a3": 5.0}
+    found = compare([control_of("black", i, 0.0) for i in ("a1", "a2")], real)
+    assert found["sentences"][-1] == (
+        "the edits of other samples and right edits under other instructions could not be shown for 2 of 2 samples: no "
+        "other edited sample has another source image and another instruction"
+    )
+    some = compare([control_of("black", i, 0.0) for i in ("a1", "b")], {**real, "b": 7.0})
+    assert not any("could not be shown" in sentence for sentence in some["sentences"])
 
 
 def test_with_more_kinds_each_has_to_show_more() -> None:
