@@ -4,8 +4,9 @@
     python -m editbench.compare 'runs=[<run>, <run>, <run>]'
 
 A run is given by its folder or its name under runs/. Writes compare.json, compare.md and compare.html into `out`, by
-default compare-<base>-<other> beside the base's folder, and prints a table. Runs judged by different judges or rubrics,
-or whose samples differ, are refused; force=true compares them nevertheless and says so in the result. Changes no run.
+default compare-<base>-<other> beside the base's folder, and prints a table; with single_file=true the pictures are in
+the page itself. Runs judged by different judges or rubrics, or whose samples differ, are refused; force=true compares
+them nevertheless and says so in the result. Changes no run.
 """
 
 import dataclasses
@@ -46,6 +47,8 @@ class Options:
     """Whether to compare what differs in more than the editor."""
     out: Path | None = None
     """Folder of the results."""
+    single_file: bool = False
+    """Whether compare.html holds the thumbnails itself."""
 
 
 def main(options: Options) -> None:
@@ -55,7 +58,7 @@ def main(options: Options) -> None:
     out = options.out or _beside(runs)
     for sample in comparison["samples"]:
         sample["thumbs"] = _thumbs(sample["sample_id"], runs, out)
-    show_comparison(logs.console(), comparison, write_comparison(out, comparison))
+    show_comparison(logs.console(), comparison, write_comparison(out, comparison, options.single_file))
 
 
 def build_comparison(runs: Mapping[str, Results], force: bool = False) -> dict[str, Any]:
@@ -92,15 +95,24 @@ def build_comparison(runs: Mapping[str, Results], force: bool = False) -> dict[s
     }
 
 
-def write_comparison(out: Path, comparison: dict[str, Any]) -> Path:
-    """Write compare.json, compare.md and compare.html into a folder, made if needed; returns the path of compare.md."""
+def write_comparison(out: Path, comparison: dict[str, Any], single_file: bool = False) -> Path:
+    """Write compare.json, compare.md and compare.html into a folder, made if needed.
+
+    Args:
+        out: The folder.
+        comparison: As `build_comparison` makes it, with the paths of thumbnails from there.
+        single_file: Whether compare.html holds the thumbnails itself.
+
+    Returns:
+        The path of compare.md.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"out={out}: cannot be made ({error.strerror}); choose another folder") from error
     write_atomic(out / "compare.json", json.dumps(comparison, indent=1, ensure_ascii=False) + "\n")
     write_atomic(out / "compare.md", comparison_to_markdown(comparison))
-    write_atomic(out / "compare.html", compare_to_html(comparison))
+    write_atomic(out / "compare.html", compare_to_html(comparison, out if single_file else None))
     return out / "compare.md"
 
 

@@ -14,10 +14,15 @@ from editbench.views.markdown import table, text
 from editbench.views.official import scale_of
 from editbench.views.scores import interval, number
 
-COLUMNS = ("category", "base", "other", "difference", "95 % interval", "p", "wins / ties / losses", "detectable", "n")
+COLUMNS = (
+    *("category", "base", "other", "difference", "95 % interval", "p", "p, Holm", "n"),
+    *("wins / ties / losses", "detectable"),
+)
 
-_ON_CONSOLE = (0, 1, 2, 3, 4, 5, 8)
-"""Columns that fit a terminal of 80 characters."""
+_ON_CONSOLE = ((0, 1, 2, 3, 4, 6, 7), (0, 8, 9))
+"""Columns of two tables that fit a terminal of 80 characters."""
+_WIDE = 110
+"""Characters that all in one table need."""
 
 
 def verdict(pair: dict[str, Any]) -> str:
@@ -27,7 +32,10 @@ def verdict(pair: dict[str, Any]) -> str:
         return f"{other} and {base} have no sample that both have scored."
     if overall["p"] is None:
         return f"{other} against {base}: {overall['difference']:+.3f}, from too few source images to say more."
-    found = f"{overall['difference']:+.3f} points, 95 % interval {interval(overall['interval'])}, {_p(overall)}"
+    p = _deciding(overall)
+    chance = f"p {_p(p)}" if p is not None and p < 0.001 else f"p = {_p(p)}"
+    chance += " (Holm)" if p != overall["p"] else ""
+    found = f"{overall['difference']:+.3f} points, 95 % interval {interval(overall['interval'])}, {chance}"
     if tells_apart(overall):
         return f"{other} scores {'higher' if overall['difference'] > 0 else 'lower'} than {base}: {found}."
     if not could_tell(overall):
@@ -49,10 +57,11 @@ def comparison_rows(pair: dict[str, Any]) -> list[list[str]]:
             number(found["other_mean"]),
             "–" if found["difference"] is None else f"{found['difference']:+.3f}",
             interval(found["interval"]),
-            _p(found).removeprefix("p = ").removeprefix("p "),
+            _p(found["p"]),
+            _p(_deciding(found)),
+            str(found["n"]),
             f"{found['wins']} / {found['ties']} / {found['losses']}",
             _detectable(found["smallest_detectable"], _width(pair)),
-            str(found["n"]),
         ]
         for name, found in {**pair["categories"], "overall": pair["overall"]}.items()
     ]
@@ -67,10 +76,14 @@ def _width(pair: dict[str, Any]) -> float:
     return high - low
 
 
-def _p(found: dict[str, Any]) -> str:
-    """The p-value, corrected where there are several."""
-    p = found.get("p_holm", found["p"])
-    return "–" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+def _deciding(found: dict[str, Any]) -> float | None:
+    """The p that decides: the corrected one where there is one."""
+    p: float | None = found["p"] if found.get("p_holm") is None else found["p_holm"]
+    return p
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _remarks(pair: dict[str, Any]) -> Iterator[str]:
@@ -111,23 +124,26 @@ def neighbour(run: dict[str, Any]) -> str:
 
 _RANKING = ("run", "mean", "samples that all have scored", "")
 _EXPLAINED = (
-    "p: sign-flip test by source image; of categories, and of several pairs, corrected by Holm. Detectable: the "
-    "smallest true difference that this test, so corrected, would have found in 80 % of cases; a dash where it has too "
-    "few source images to find any."
+    "p: sign-flip test by source image. p, Holm: corrected for the number of categories, and overall for that of "
+    "pairs; below 0.05 runs can be told apart. Wins, ties and losses are of samples, for the second run. Detectable: "
+    "the smallest true difference that this test, so corrected, would have found in 80 % of cases; a dash where it has "
+    "too few source images to find any."
 )
 
 
 def show_comparison(console: Console, comparison: dict[str, Any], path: Path) -> None:
     """Print verdicts, tables, what must be known before them, and where the whole result lies."""
     for pair in comparison["pairs"]:
-        rows = [[row[i] for i in _ON_CONSOLE] for row in comparison_rows(pair)]
-        columns = tuple(COLUMNS[i] for i in _ON_CONSOLE)
-        console.print(_console_table(columns, rows, f"{pair['other']} against {pair['base']}"))
+        rows, title = comparison_rows(pair), f"{pair['other']} against {pair['base']}"
+        for shown in [_ON_CONSOLE[0] + _ON_CONSOLE[1][1:]] if console.width >= _WIDE else _ON_CONSOLE:
+            columns = tuple(COLUMNS[i] for i in shown)
+            console.print(_console_table(columns, [[row[i] for i in shown] for row in rows], title))
         console.print(printable(verdict(pair)), style="bold", markup=False, highlight=False)
         console.print("; ".join(map(printable, _remarks(pair))), markup=False, highlight=False)
     if comparison["ranking"]:
         console.print(_console_table(_RANKING, _ranking_rows(comparison), "ranking"))
-    for note in (*comparison["forced"], *comparison["notes"]):
+    console.print(_EXPLAINED, markup=False, highlight=False)
+    for note in (*(f"compared by force, differs: {what}" for what in comparison["forced"]), *comparison["notes"]):
         console.print(printable(note), style="bold yellow", markup=False, highlight=False)
     console.print(f"comparison: {path}", markup=False, highlight=False, soft_wrap=True)
 

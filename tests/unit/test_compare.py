@@ -1,15 +1,17 @@
 """Comparing runs: what is paired, what is refused, and what is said."""
 
+import base64
 import dataclasses
 import json
 
 import pytest
+from rich.console import Console
 from test_report import Run
 
 from editbench.compare import Options, build_comparison, main
 from editbench.errors import UserError
 from editbench.results import find_run, only_judge, read_results
-from editbench.views.comparison import comparison_to_markdown, verdict
+from editbench.views.comparison import COLUMNS, comparison_to_markdown, show_comparison, verdict
 
 SETTINGS = {"judge": {"name": "tiny", "mode": "generate", "batch_size": 4}, "rubrics": {"physical": {"title": "t"}}}
 
@@ -86,7 +88,10 @@ def test_it_is_written_and_printed(compared, tmp_path, capsys):
     printed = " ".join(capsys.readouterr().out.split())
     assert sentence in printed
     assert "2 shared, without a score in base" in printed
+    assert "│ overall │ 3 / 1 / 0 │ – │" in " ".join(printed.split())
+    assert "p, Holm: corrected for the number of categories" in printed
     markdown = (tmp_path / "deep" / "out" / "compare.md").read_text()
+    assert "| category | base | other | difference | 95 % interval | p | p, Holm |" in markdown
     assert "| overall | 3.500" not in markdown
     assert "| overall | 5.000 | 6.000 | +1.000 |" in markdown
 
@@ -106,6 +111,16 @@ def test_thumbnails_of_the_reports_are_linked_from_where_the_result_lies(compare
             "source": f"../../other/thumbs/source-{'01' * 8}.webp",
         }
     }
+
+
+def test_a_single_file_holds_the_thumbnails_itself(compared, tmp_path):
+    base, other = compared
+    base.dir.thumbs.mkdir()
+    (base.dir.thumbs / "key-1-111111111111-edited.webp").write_bytes(b"a picture of one run")
+    encoded = base64.b64encode(b"a picture of one run").decode()
+    for single in (False, True):
+        main(Options(str(base.dir.root), str(other.dir.root), out=tmp_path / "out", single_file=single))
+        assert (encoded in (tmp_path / "out" / "compare.html").read_text()) is single
 
 
 def test_by_default_the_result_lies_beside_the_base(compared):
@@ -130,6 +145,11 @@ def test_more_than_the_editor_may_not_differ(tmp_path, change, words):
     forced = build_comparison(runs, force=True)
     assert words in forced["forced"][0]
     assert "Compared by force" in comparison_to_markdown(forced)
+    console = Console(record=True, width=200)
+    show_comparison(console, forced, tmp_path / "compare.md")
+    printed = console.export_text()
+    assert f"compared by force, differs: b: {words}" in printed
+    assert all(column in printed for column in COLUMNS)
 
 
 def test_batches_and_names_of_equal_judges_may_differ_and_batches_are_told(tmp_path):
