@@ -16,8 +16,9 @@ def summarize_pixels(measured: Iterable[dict[str, Any] | None]) -> dict[str, Any
 
     Returns:
         `n` edits that were measured; `no_op` and `drifted` as `rate` gives them, `drifted` of those of which it is
-        known; medians of `psnr` in dB, `ssim` and `changed`, None where there is none: that of `psnr` also where most
-        edits are identical to their source; `masked`, what `_inside_and_outside` gives of edits whose samples have a
+        known, with medians of those that drifted: `drift_shift`, the larger of the shifts along width and height, in
+        percent, and `drift_zoom`; `size_changed` and `shape_changed` as `rate` gives them; medians
+        of `psnr` in dB, `ssim` and `changed`, None where there is none: that of `psnr` also where most edits are identical to their source; `masked`, what `_inside_and_outside` gives of edits whose samples have a
         mask, None without one. None if nothing was measured.
     """
     known = [figures for figures in measured if figures is not None]
@@ -29,10 +30,20 @@ def summarize_pixels(measured: Iterable[dict[str, Any] | None]) -> dict[str, Any
         "n": len(known),
         "no_op": rate(sum(figures["no_op"] for figures in known), len(known)),
         "drifted": rate(sum(drifted), len(drifted)),
+        **_of_drifted([figures for figures in known if figures["drifted"]]),
+        "size_changed": rate(sum(figures["size_changed"] for figures in known), len(known)),
+        "shape_changed": rate(sum(figures["stretched"] for figures in known), len(known)),
         "psnr": _median(psnr),
         "ssim": _median([figures["ssim"] for figures in known if figures["ssim"] is not None]),
         "changed": _median([figures["changed"] for figures in known]),
         "masked": _inside_and_outside(known),
+    }
+
+
+def _of_drifted(drifted: list[dict[str, Any]]) -> dict[str, float | None]:
+    return {
+        "drift_shift": _median([max(map(abs, figures["shift"])) for figures in drifted if figures["shift"]]),
+        "drift_zoom": _median([figures["zoom"] for figures in drifted if figures["zoom"]]),
     }
 
 

@@ -96,7 +96,7 @@ def _known(**values: float | None) -> dict[str, float]:
 
 
 def _flags(pixels: dict[str, Any]) -> list[str]:
-    names = {"no_op": "no-op", "drifted": "drifted", "size_changed": "size changed"}
+    names = {"no_op": "no-op", "drifted": "drifted", "size_changed": "size changed", "stretched": "shape changed"}
     return [name for key, name in names.items() if pixels.get(key)]
 
 

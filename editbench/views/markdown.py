@@ -109,13 +109,25 @@ def _pixels(report: dict[str, Any]) -> list[str]:
             "–" if pixels["psnr"] is None else f"{pixels['psnr']:.1f}",
             "–" if pixels["ssim"] is None else f"{pixels['ssim']:.3f}",
             _rate(pixels["drifted"]),
+            "–" if pixels["drift_shift"] is None else f"{pixels['drift_shift']:.2f} %",
+            "–" if pixels["drift_zoom"] is None else f"{pixels['drift_zoom']:.3f}",
+            _rate(pixels["size_changed"]),
+            _rate(pixels["shape_changed"]),
         ]
         for name, section in {**report["categories"], "overall": report["overall"]}.items()
         if (pixels := section.get("pixels"))
     ]
     if not rows:
         return []
-    header = ("category", "measured", "almost unchanged", "median PSNR in dB", "median SSIM", "drifted")
+    header: tuple[str, ...] = (
+        "category",
+        "measured",
+        "almost unchanged",
+        "median PSNR in dB",
+        "median SSIM",
+        "drifted",
+    )
+    header += ("median shift of these", "median zoom of these", "other size", "other shape")
     note = "Rates with their 95 % interval; none of it enters a score. Drift is counted where it could be told."
     return ["## What the pixels say", table(header, rows), note, *_masks(report)]
 

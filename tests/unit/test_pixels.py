@@ -150,7 +150,8 @@ def test_pictures_too_small_for_a_window_have_no_ssim(size):
 
 
 def figures_of(**given):
-    return {"no_op": False, "drifted": False, "psnr": 20.0, "ssim": 0.5, "changed": 0.4} | given
+    known = {"no_op": False, "drifted": False, "psnr": 20.0, "ssim": 0.5, "changed": 0.4}
+    return known | {"shift": [0.0, 0.0], "zoom": 1.0, "size_changed": False, "stretched": False} | given
 
 
 def test_what_many_edits_say():
@@ -166,6 +167,23 @@ def test_what_many_edits_say():
     assert {key: summary["no_op"][key] for key in ("count", "of")} == {"count": 1, "of": 3}
     assert {key: summary["drifted"][key] for key in ("count", "of")} == {"count": 1, "of": 2}
     assert summary["no_op"]["interval"] == pytest.approx([0.0615, 0.7923], abs=1e-4)  # Wilson, 1 of 3
+
+
+def test_shift_and_zoom_are_of_those_that_drifted_and_sizes_of_all():
+    summary = summarize_pixels(
+        [
+            figures_of(drifted=True, shift=[0.5, -2.0], zoom=1.02, size_changed=True, stretched=True),
+            figures_of(drifted=True, shift=[1.0, 0.0], zoom=1.04, size_changed=True),
+            figures_of(drifted=True, shift=[-4.0, 1.0], zoom=0.98),
+            figures_of(shift=[0.1, 0.1], zoom=0.999),
+            figures_of(drifted=None, shift=None, zoom=None),
+        ]
+    )
+    assert (summary["drift_shift"], summary["drift_zoom"]) == (2.0, 1.02)
+    assert (summary["size_changed"]["count"], summary["shape_changed"]["count"]) == (2, 1)
+    assert summary["size_changed"]["of"] == summary["shape_changed"]["of"] == 5
+    nothing = summarize_pixels([figures_of()])
+    assert (nothing["drift_shift"], nothing["drift_zoom"]) == (None, None)
 
 
 def test_where_most_edits_are_identical_there_is_no_median_psnr():
