@@ -212,9 +212,12 @@ def _canonical_names(config: Config) -> dict[str, str]:
 
 def _no_rubric(category: str, names: dict[str, str]) -> str:
     missing = f"category {category!r}" + (", that of records without one," if category == NO_CATEGORY else "")
+    other = "choose other rubrics, such as rubric=general"
+    if NO_CATEGORY in names:
+        other = f"judge it by that for any edit with 'rubrics.general.names=[general,\"{category}\"]'"
     return (
-        f"{missing} has no rubric (known: {', '.join(sorted(set(names.values())))}); choose other rubrics, such as "
-        f"rubric=general, or add one as conf/rubric/mine.yaml and the override +rubric@rubrics.mine=mine, with "
+        f"{missing} has no rubric (known: {', '.join(sorted(set(names.values())))}); {other}, or add one as "
+        f"conf/rubric/mine.yaml and the override +rubric@rubrics.mine=mine, with "
         f"{category!r} among its names"
     )
 
@@ -225,7 +228,8 @@ def _list_problems(bad: list[BadRecord]) -> str:
     if len(bad) > MAX_SHOWN_PROBLEMS:
         lines.append(f"  … and {len(bad) - MAX_SHOWN_PROBLEMS} more")
     return (
-        f"{len(bad)} bad records in the dataset ({len(counts)} kinds of problem); mend them, or plan the rest with "
+        f"{len(bad)} bad record{'s' * (len(bad) != 1)} in the dataset ({len(counts)} "
+        f"kind{'s' * (len(counts) != 1)} of problem); mend what is wrong, or plan the rest with "
         "dataset.on_bad_record=skip:\n" + "\n".join(lines)
     )
 

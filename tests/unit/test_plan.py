@@ -194,7 +194,7 @@ def test_an_empty_dataset_is_an_error(bench):
 def test_a_duplicate_id_names_the_record_that_had_it_first(bench):
     bench.write([record("物理", "a"), record("物理", "b"), record("环境", "a")])
     message = bench.refusal()
-    assert "1 bad records in the dataset" in message
+    assert "1 bad record in the dataset (1 kind of problem)" in message
     assert "record 2 (id 'a'): has the same id as record 0" in message
     assert "dataset.on_bad_record=skip" in message
 
@@ -205,6 +205,16 @@ def test_an_unknown_category_tells_how_to_add_a_rubric(bench):
     assert "record 1 (id 'b'): category '美学' has no rubric (known: causal, environmental, physical" in message
     assert "+rubric@rubrics.mine=mine" in message
     assert "with '美学' among its names" in message
+
+
+def test_the_rubric_for_any_edit_is_not_told_to_be_chosen_where_it_is_but_how_it_takes_a_category(bench):
+    bench.write([record("物理", "a")])
+    general = ["rubric=general", "editor=fake", f"dataset.path={bench.path}", f"run_dir={bench.run_dir.root}"]
+    with pytest.raises(UserError, match="category '物理' has no rubric") as raised:
+        ensure_plan(load(general), bench.run_dir)
+    assert "such as rubric=general" not in str(raised.value)
+    told = re.search(r"'(rubrics\.general\.names=\S+)'", str(raised.value))[1]
+    assert [sample.category for sample in ensure_plan(load([*general, told]), bench.run_dir).samples] == ["general"]
 
 
 def test_a_rubric_added_as_told_makes_the_category_known(bench):
@@ -243,7 +253,7 @@ def test_every_bad_record_is_told_at_once(bench):
 def test_at_most_20_bad_records_are_shown_and_the_count_of_all(bench, count, more):
     bench.write([record("物理", f"s{i}", src_img_b64=5) for i in range(count)])
     lines = bench.refusal().splitlines()
-    assert lines[0].startswith(f"{count} bad records in the dataset (1 kinds of problem)")
+    assert lines[0].startswith(f"{count} bad records in the dataset (1 kind of problem)")
     assert [line for line in lines if "record " in line and "(id" in line] == [
         f"  record {i} (id 's{i}'): src_img_b64 is a int, must be text" for i in range(20)
     ]
