@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from editbench import cli, images, logs
-from editbench.config.annotations import Count, CountOrZero
+from editbench.config.annotations import Count, CountOrZero, Port
 from editbench.config.load import check_sources
 from editbench.datasets.sources import Sources
 from editbench.errors import UserError
@@ -49,7 +49,7 @@ class RateOptions:
     samples: Count | None = None
     seed: CountOrZero = 0
     out: Path | None = None
-    port: CountOrZero = 0
+    port: Port = 0
 
 
 def main(options: RateOptions) -> None:

@@ -18,8 +18,9 @@ def summarize_pixels(measured: Iterable[dict[str, Any] | None]) -> dict[str, Any
         `n` edits that were measured; `no_op` and `drifted` as `rate` gives them, `drifted` of those of which it is
         known, with medians of those that drifted: `drift_shift`, the larger of the shifts along width and height, in
         percent, and `drift_zoom`; `size_changed` and `shape_changed` as `rate` gives them; medians
-        of `psnr` in dB, `ssim` and `changed`, None where there is none: that of `psnr` also where most edits are identical to their source; `masked`, what `_inside_and_outside` gives of edits whose samples have a
-        mask, None without one. None if nothing was measured.
+        of `psnr` in dB, `ssim` and `changed`, None where there is none: that of `psnr` also where most edits are
+        identical to their source; `masked`, what `_inside_and_outside` gives of edits whose samples have a mask, None
+        without one. None if nothing was measured.
     """
     known = [figures for figures in measured if figures is not None]
     if not known:

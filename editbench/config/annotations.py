@@ -28,6 +28,7 @@ class Rule:
 
 
 Count = Annotated[int, Rule(lambda number: number >= 1, "a whole number from 1")]
+Port = Annotated[int, Rule(lambda number: 0 <= number <= 65535, "a whole number from 0 to 65535")]
 CountOrZero = Annotated[int, Rule(lambda number: number >= 0, "a whole number from 0")]
 
 

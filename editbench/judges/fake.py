@@ -3,8 +3,9 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from editbench.config.annotations import Rule
 from editbench.judges.base import Request
 
 
@@ -25,7 +26,7 @@ class FakeJudge:
         devices: list[str],
         replies: list[str | list[str] | dict[str, str | list[str]]] | None = None,
         latency_s: float = 0.0,
-        temperature: float = 0.0,
+        temperature: Annotated[float, Rule(lambda number: number >= 0, "a number from 0")] = 0.0,
     ) -> None:
         self._replies = replies
         self._draws = temperature > 0

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from editbench.analysis.paired import could_tell, tells_apart
 from editbench.text import printable
+from editbench.views.console import short
 from editbench.views.markdown import table, text
 from editbench.views.official import scale_of
 from editbench.views.scores import interval, number
@@ -152,8 +153,8 @@ def _console_table(header: tuple[str, ...], rows: list[list[str]], title: str) -
     shown = Table(title=escape(printable(title)))
     for column in header:
         shown.add_column(column, justify="left" if column in (header[0], "") else "right")
-    for row in rows:
-        shown.add_row(*(escape(printable(cell)) for cell in row))
+    for name, *cells in rows:
+        shown.add_row(*(escape(text) for text in (short(name), *map(printable, cells))))
     return shown
 
 

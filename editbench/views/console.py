@@ -15,6 +15,7 @@ from editbench.views.official import PUBLISHED_NOTE, official_rows, official_sen
 from editbench.views.scores import COLUMNS, macro_sentence, score_rows
 
 MAX_FINDINGS = 20
+MAX_NAME_CHARS = 60
 
 
 def plan_table(plan: Plan) -> Table:
@@ -23,8 +24,14 @@ def plan_table(plan: Plan) -> Table:
     table.add_column("category")
     table.add_column("samples", justify="right")
     for category, count in sorted(Counter(sample.category for sample in plan.samples).items()):
-        table.add_row(escape(category), str(count))
+        table.add_row(escape(short(category)), str(count))
     return table
+
+
+def short(name: str) -> str:
+    """A name from a dataset in one short line of a terminal, without characters that could act there."""
+    line = printable(" ".join(name.split()))
+    return line if len(line) <= MAX_NAME_CHARS else f"{line[: MAX_NAME_CHARS - 1]}…"
 
 
 def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
@@ -33,13 +40,13 @@ def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
         _show_official(console, official)
     console.print(score_table(report))
     if sentence := macro_sentence(report):
-        console.print(sentence, markup=False, highlight=False)
+        console.print(printable(sentence), markup=False, highlight=False)
     if metrics := report["metrics"]:
         judge = metrics["judge"]
         said = [metric_sentence(metrics), *([judge_sentence(judge)] if judge else [])]
         console.print(" ".join(said), markup=False, highlight=False)
     if report["best_category"]:
-        console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
+        console.print(f"best: {short(report['best_category'])}, worst: {short(report['worst_category'])}", markup=False)
     for note in report["notes"]:
         console.print(printable(note), style="bold yellow", markup=False, highlight=False)
     console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
@@ -53,8 +60,8 @@ def score_table(report: dict[str, Any]) -> Table:
     for i in shown:
         table.add_column(COLUMNS[i], justify="right" if i else "left", no_wrap=i > 0)
     *categories, overall = [[row[i] for i in shown] for row in score_rows(report)]
-    for row in categories:
-        table.add_row(*map(escape, row))
+    for name, *numbers in categories:
+        table.add_row(escape(short(name)), *map(escape, numbers))
     table.add_section()
     table.add_row(*overall)
     return table

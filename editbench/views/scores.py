@@ -65,8 +65,8 @@ def macro_sentence(report: dict[str, Any]) -> str:
 
 def why_no_interval(macro: dict[str, Any]) -> str:
     """Why the mean of the categories has no interval, in brackets; empty where it has one or the cause is not known."""
-    lone = macro.get("of_one_source")
-    return f" (no interval: {', '.join(lone[:3])}{', …' * (len(lone) > 3)} from a single source image)" if lone else ""
+    lone = len(macro.get("of_one_source") or ())
+    return f" (no interval: {lone} of {macro['categories']} categories from a single source image each)" if lone else ""
 
 
 def number(value: float | None) -> str:

@@ -217,6 +217,20 @@ def test_a_table_is_copied_whole(report, opened, form):
         assert f"  physical & {section['mean']:.2f} &" in copied and copied.endswith("\\end{tabular}\n")
 
 
+def test_names_are_copied_as_they_stand_there(opened, tmp_path):
+    made = made_report(6)
+    made["categories"] = {"[x] &amp; *y*": made["categories"]["physical"]}
+    (tmp_path / "report.html").write_text(to_html(made), encoding="utf-8")
+    page = opened.goto(tmp_path / "report.html")
+    copied = {}
+    for form in ("Markdown", "LaTeX"):
+        page.get_by_role("button", name=f"Copy “Scores from 0 to 10” as {form}").click()
+        expect(page.get_by_text("Copied").first).to_be_visible()
+        copied[form] = page.evaluate("navigator.clipboard.readText()")
+    assert "| \\[x\\] \\&amp; \\*y\\* |" in copied["Markdown"]
+    assert "\\midrule\n  {[}x] \\&amp; *y* & " in copied["LaTeX"]
+
+
 def test_text_of_datasets_and_models_stays_text(opened, tmp_path):
     made = made_report(6)
     for sample in made["samples"]:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from test_score import Run, Scripted
 
+from editbench.components.check import check_components
 from editbench.config import load as configuration
+from editbench.config.load import load
 from editbench.errors import UserError
 from editbench.judges.base import Request
 from editbench.judges.fake import FakeJudge
@@ -137,6 +139,11 @@ def test_repeats_that_would_all_be_the_same_are_refused(overrides: list[str], sa
     with pytest.raises(UserError) as refusal:
         configuration.load(["judge=fake", *overrides])
     assert says in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_no_judge_takes_a_temperature_below_0() -> None:
+    with pytest.raises(UserError, match=r"judge\.temperature=-1: must be a number from 0"):
+        check_components(load(["judge=fake", "editor=fake", "dataset.path=x.json", "judge.temperature=-1"]))
 
 
 def test_temperature_and_repeats_are_part_of_a_unit_and_temperature_0_is_not(run: Run) -> None:

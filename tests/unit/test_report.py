@@ -15,7 +15,7 @@ from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_input
 from editbench.run.lines import JsonLines
 from editbench.run.records import Edit, Judgment, Sample
-from editbench.views.console import score_table, show_report
+from editbench.views.console import plan_table, score_table, show_report
 from editbench.views.gallery import report_gallery
 from editbench.views.html import to_html
 from editbench.views.markdown import text, to_markdown
@@ -481,6 +481,23 @@ def test_the_gallery_shows_each_reply_that_a_mean_is_made_of(run):
         "Reply 3 of 3, without a score:\n–"
     )
     assert "completion" not in shown
+
+
+def test_names_of_a_dataset_take_one_short_line_of_the_terminal(run):
+    for number, category in enumerate(("two\nlines", "turned \N{RIGHT-TO-LEFT OVERRIDE}around", "long " * 60)):
+        sample = run.sample(f"s{number}", category)
+        run.edited(sample)
+        run.judged(sample, score=float(number))
+    run.plan()
+    console = Console(width=200, record=True)
+    report = run.report()
+    show_report(console, report, run.dir.root)
+    console.print(plan_table(run.dir.read_plan()))
+    printed = console.export_text()
+    assert printed.count("two lines") == 3  # in both tables, and as the worst
+    assert printed.count("turned \N{REPLACEMENT CHARACTER}around") == 2
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in printed and "long " * 12 not in printed
+    assert f"best: {('long ' * 12)[:59]}…, worst: two lines" in printed
 
 
 def test_samples_of_one_source_are_one_cluster(run):

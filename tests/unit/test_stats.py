@@ -115,7 +115,7 @@ def test_a_group_from_one_source_leaves_no_interval():
     assert macro_mean([], [], [])["mean"] is None
     outcomes = [{"score": 1.0 + n, "category": "xxy"[n], "source": f"{n}"} for n in range(3)]
     assert macro(outcomes)["of_one_source"] == ["y"]
-    assert why_no_interval(macro(outcomes)) == " (no interval: y from a single source image)"
+    assert why_no_interval(macro(outcomes)) == " (no interval: 1 of 2 categories from a single source image each)"
     assert why_no_interval(macro(outcomes[:2])) == ""
 
 

@@ -9,7 +9,7 @@
   const flushLeft = (cell) => cell.classList.contains("text");
 
   function markdown(table) {
-    const clean = (cell) => text(cell).replace(/[\\`*_[\]|<>~$]/g, "\\$&").replace(/\s+/g, " ");
+    const clean = (cell) => text(cell).replace(/[\\`*_[\]|<>~$&]/g, "\\$&").replace(/\s+/g, " ");
     const lines = rows(table).map((cells) => `| ${cells.map(clean).join(" | ")} |`);
     const rule = rows(table)[0].map((cell) => (flushLeft(cell) ? ":---" : "---:"));
     lines.splice(1, 0, `| ${rule.join(" | ")} |`);
@@ -30,7 +30,8 @@
       "<": "\\textless{}", ">": "\\textgreater{}",
     };
     const clean = (cell) => text(cell).replace(/[\\~^−–<>&%$#_{}]/g, (found) => special[found] ?? `\\${found}`);
-    const lines = rows(table).map((cells) => `  ${cells.map(clean).join(" & ")} \\\\`);
+    // A line that begins with [ or * would be an argument of the line end before it.
+    const lines = rows(table).map((cells) => `  ${cells.map(clean).join(" & ").replace(/^[[*]/, "{$&}")} \\\\`);
     const alignment = rows(table)[0].map((cell) => (flushLeft(cell) ? "l" : "r")).join("");
     const [head, ...body] = lines;
     const total = table.querySelector("tbody .total");
