@@ -191,7 +191,7 @@ def _marked(clause: str, mark: re.Match[str]) -> float | None:
 def _unlabelled(lines: list[str]) -> float | None:
     """Return the value that is the whole reply, or its first or last line while no other line holds a digit."""
     if len(lines) == 1:
-        return only_value(lines[0].rstrip(" .。!"))
+        return only_value(lines[0].removeprefix("# ").rstrip(" .。!"))
     with_digits = [number for number, line in enumerate(lines) if re.search(r"\d", line)]
     if with_digits == [0] or (with_digits == [len(lines) - 1] and re.search(r"[.!?。]\W*\Z", lines[-2])):
         return only_value(lines[with_digits[0]])

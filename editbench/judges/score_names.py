@@ -22,11 +22,13 @@ _GETS = r"(?:deserves|earns|gets|scores|receives|merits|is rated)"
 _WORDS = {
     "said": rf"{_RATE} {EDIT}|{EDIT} {_GETS}|我?会?[给給]出?(?:[这這该該此本][^\s\d,]{{0,8}})?[打评評]?出?(?=[ \d])",
     "vague": rf"{_RATE}(?: it| this)?|(?:it|this) {_GETS}",
-    "hint": r"(?:average|mean|средн\w{1,3}|平均分?|평균)|answer|verdict|result|结论|评价|(?:final|my) assessment|"
-    r"overall (?:assessment|evaluation|judg?ment)",
+    "hint": r"(?:average|mean)(?: of (?:the|all) five)?|средн\w{1,3}|平均分?|평균|answer|verdict|result|结论|评价|"
+    r"(?:final|my) assessment|overall (?:assessment|evaluation|judg?ment)",
     "name": r"score|rating|grade|[评評得打总總総採][分点點](?!析|钟)|分[数數值]|スコア|評価|点数|點數|점수|"
-    r"평점|puntuación|calificación|puntaje|pontuação|avaliação|punteggio|bewertung|(?:gesamt)?punktzahl|оценка|балл|"
-    r"ocena|puan|skor|nilai|điểm(?: số)?|التقييم|الدرجة|not[ae](?= (?:final|glob|total))",
+    r"평점|puntuación|calificación|puntaje|pontuação|avaliação|punteggio|"
+    r"(?:gesamt)?bewertung|valutazione|(?:gesamt)?punktzahl|оценка|балл|"
+    r"ocena|puan|skor|nilai|điểm(?: số)?|التقييم|الدرجة|not[ae](?= (?:final|glob|total))|"
+    r"(?:nota|(?:ma|la) note)(?= ?:\W{0,3}\d[\d.]{0,6}(?: ?/ ?10)?\W{0,3}\Z)",
     "final": r"finale?|revised|corrected|adjusted|updated|最[终終](?:综合|綜合)?|최종|último|итогов\w{1,3}|итог|"
     r"końcowa|النهائية",
     "edit": EDIT,
@@ -35,11 +37,16 @@ _WORDS = {
     "is": r"is|est|es|é|ist|为|為|是|は|が|은|는",
     "": rf"(?:for|of) (?:{EDIT}|la edición|la imagen)|(?:edited|whole|entire) {_PICTURE}|edit|the|{_ARTICLE}|my|la|die|"
     r"of|as|with|at|so|thus|therefore|hence|and|then|finally|actually|on reflection|correction|i (?:think|believe)|"
-    r"in total|in (?:summary|conclusion)|(?:evaluation|assessment)(?=:)|因此|所以|我的|故|综上|总之|的|结果",
+    r"in total|in (?:summary|conclusion)|(?:evaluation|assessment)(?=:)|"
+    r"on a scale (?:of|from) [01] to 10(?=,)|この(?:編集|画像)の|因此|所以|我的|故|综上|总之|的|结果",
 }
 """Words by what they tell. A kind comes before those whose words it contains."""
 
-_SCALE = r"\([^()]{0,30}(?<![\d.])10(?:\.0+)?(?![\d.%])[^()\d]{0,20}\)(?=\W*[^\W\d]|\W*[:=|]|\W*\Z)|(?:out of |/ ?)10\b"
+_SCALE = (
+    r"\([^()]{0,30}(?<![\d.])10(?:\.0+)?(?![\d.%])[^()\d]{0,20}\)(?=\W*[^\W\d]|\W*[:=|]|\W*\Z)|"
+    r"\[[01](?:\.0+)?[^\[\]\d.]{1,6}10(?:\.0+)?\](?=\W*[:=|])|\((?:mean|average) of [\d., ]{3,40}\)(?=\W*[:=|])|"
+    r"(?:out of |/ ?)10\b"
+)
 _SPACE = r"[\s\"'“”‘’()\[\]【】{}$#•·,]|[:=|→]|(?<=[^\W\d][ )])-+>? |(?<=[^\W\d])-+>? "
 _LETTER = "[a-zß-ɏЀ-ӿḀ-ỿ]"  # of a script with spaces between words
 _TOKEN = re.compile(

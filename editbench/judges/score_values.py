@@ -12,7 +12,7 @@ POINTS = (
     r"(?:(?:points?|pts|点|점|баллов|puntos|pontos|punti|punkte)(?:です|でした|입니다)?(?!\w)|分(?![钟鐘之数]))?"
     r"(?:です|でした|입니다)?"
 )
-OUT_OF = r"[(,]? ?(?:/|out of|sur|von|из|on a scale (?:of|from) [01][.0]{0,4} ?(?:-|to)|满分) ?"
+OUT_OF = r"[(,]? ?(?:/|out of(?: a maximum of)?|sur|von|из|on a scale (?:of|from) [01][.0]{0,4} ?(?:-|to)|满分) ?"
 TEN = re.compile(
     rf"{CLOSE}{POINTS}{CLOSE}(?:{OUT_OF}(?:10(?:\.0+)?(?![\w/%]|\.\d)|10[分点]|ten\b))?{CLOSE}{POINTS}{CLOSE}", re.I
 )
