@@ -47,7 +47,8 @@ class Looks:
 
     Attributes:
         images: By sample id and digest of the edited image: `pixels` as `measure` gives them, None if a picture cannot
-            be read; `thumbs`: paths of `source` and `edited` in the run folder, each None if it cannot be read.
+            be read; `thumbs`: paths of `source` and `edited` in the run folder, each None if it cannot be read, and of
+            a sample with several source images the paths of the others under `more_sources`.
         notes: What could not be read, a sentence each.
     """
 
@@ -104,8 +105,10 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
 
 
 def _found(task: Task, measured: dict[Key, dict[str, Any]], there: set[str]) -> dict[str, Any]:
-    source, edited = (f"thumbs/{name}" if name in there else None for name in task.names)
-    thumbs = {"source": source, "edited": edited} if source or edited else None
+    edited, source, *more = (f"thumbs/{name}" if name in there else None for name in task.names)
+    thumbs: dict[str, Any] | None = {"source": source, "edited": edited} if source or edited else None
+    if thumbs and more:
+        thumbs["more_sources"] = more
     return {"pixels": measured.get(task.key), "thumbs": thumbs}
 
 

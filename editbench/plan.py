@@ -8,7 +8,6 @@ This also fetches checkpoints that the hub's cache lacks, so that no rank waits 
 """
 
 import dataclasses
-import hashlib
 import json
 import logging
 from collections import Counter
@@ -16,14 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from editbench import cli, logs
-from editbench.components.load import find_checkpoint, open_dataset
+from editbench.components.load import component_class, find_checkpoint, open_dataset
 from editbench.config.schema import ComponentConfig, Config
-from editbench.datasets.base import NO_CATEGORY, BadRecord, Dataset, Record
+from editbench.datasets.base import NO_CATEGORY, BadRecord, Dataset, Record, digests
 from editbench.datasets.ids import RULE
 from editbench.distributed.ranks import Ranks
 from editbench.errors import UserError
 from editbench.run.folder import Plan, RunDir
-from editbench.run.identity import sample_key
+from editbench.run.identity import digest_of_sources, sample_key
 from editbench.run.records import Sample
 from editbench.text import redact, restore
 from editbench.todo import find_edit_tasks, find_judge_tasks
@@ -94,6 +93,7 @@ def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object]
     }
     plan = run_dir.read_plan()
     if plan is not None and plan.made_from == made_from:
+        check_source_images(config, plan)
         return plan
     if plan is not None:
         logger.warning("the dataset, its category names, or the selection has changed; the plan is made anew")
@@ -101,14 +101,39 @@ def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object]
     samples, bad = _collect(dataset, _canonical_names(config))
     if bad and getattr(dataset, "on_bad_record", "stop") == "stop":
         raise UserError(_list_problems(bad))
-    selected = [_with_digest(sample, dataset) for sample in _select(samples, config)]
+    selected = [_read_digests(sample, dataset) for sample in _select(samples, config)]
     plan = Plan(made_from, selected, [dataclasses.asdict(record) for record in bad])
+    check_source_images(config, plan)
     if check:
         check(plan)
     if not config.dry_run:
         run_dir.create()
         run_dir.write_plan(plan)
     return plan
+
+
+def check_source_images(config: Config, plan: Plan) -> None:
+    """Check that the editor takes as many source images as the samples have.
+
+    Raises:
+        UserError: it does not.
+    """
+    several = [sample for sample in plan.samples if sample.source_images > 1]
+    find_most = (
+        getattr(component_class(config.editor, "editor"), "most_source_images", lambda _: 1) if several else None
+    )
+    most = find_most(config.editor.kwargs) if find_most else None
+    if most is None:
+        return
+    many = [sample for sample in several if sample.source_images > most]
+    if many:
+        takes = "one source image" if most == 1 else f"{most} source images"
+        raise UserError(
+            f"editor={config.editor.name} takes {takes}, and {len(many)} of {len(plan.samples)} samples have more, "
+            f"such as {many[0].sample_id!r} with {many[0].source_images}; choose an editor that takes a list, let one "
+            "of diffusers have them side by side (editor.images=stitch), or leave them out with "
+            f"+dataset.max_images={most} dataset.on_bad_record=skip (folders and Parquet)"
+        )
 
 
 def planned_dataset(config: Config, run_dir: RunDir) -> ComponentConfig:
@@ -128,13 +153,13 @@ def dataset_of(plan: Plan, config: Config) -> ComponentConfig:
 def _collect(dataset: Dataset, names: dict[str, str]) -> tuple[list[Sample], list[BadRecord]]:
     """Read every record once; keeps all but the images."""
     found: list[tuple[int, Record]] = []
-    digests: dict[int, str] = {}
+    images: dict[int, list[str]] = {}
     bad: list[BadRecord] = []
     for index, record in enumerate(dataset.scan()):
         if isinstance(record, BadRecord):
             bad.append(record)
             continue
-        digests[index] = "" if record.source is None else hashlib.sha256(record.source).hexdigest()
+        images[index] = [] if record.source is None else digests(record.source)
         found.append((index, dataclasses.replace(record, source=None)))
     samples: list[Sample] = []
     seen: dict[str, int] = {}
@@ -149,35 +174,42 @@ def _collect(dataset: Dataset, names: dict[str, str]) -> tuple[list[Sample], lis
             bad.append(BadRecord(index, sample_id, f"has the same id as record {seen[sample_id]}: {RULE}"))
         else:
             placed = dataclasses.replace(record, sample_id=sample_id)
-            samples.append(_sample(placed, len(samples), names[record.category], digests[index]))
+            samples.append(_sample(placed, len(samples), names[record.category], images[index]))
     if not samples and not bad:
         raise UserError("the dataset holds no records; give another dataset.path")
     return samples, sorted(bad, key=lambda record: record.index)
 
 
-def _sample(record: Record, index: int, category: str, source_sha256: str) -> Sample:
-    return Sample(
+def _sample(record: Record, index: int, category: str, images: list[str]) -> Sample:
+    sample = Sample(
         index=index,
         sample_id=record.sample_id,
         key=sample_key(record.sample_id),
         category=category,
         instruction=record.instruction,
         description=record.description,
-        source_sha256=source_sha256,
+        source_sha256="",
         locator=record.locator,
         extra=record.extra,
     )
+    return _with_digests(sample, images) if images else sample
 
 
-def _with_digest(sample: Sample, dataset: Dataset) -> Sample:
-    """Read the image that the scan did not; one that cannot be read counts as empty, and fails when it is edited."""
+def _with_digests(sample: Sample, images: list[str]) -> Sample:
+    return dataclasses.replace(
+        sample, source_sha256=digest_of_sources(images), images_sha256=images if len(images) > 1 else []
+    )
+
+
+def _read_digests(sample: Sample, dataset: Dataset) -> Sample:
+    """Read the images that the scan did not; what cannot be read counts as empty, and fails when it is edited."""
     if sample.source_sha256:
         return sample
     try:
-        source = dataset.read(sample.locator)
+        images = digests(dataset.read(sample.locator))
     except ValueError:
-        source = b""
-    return dataclasses.replace(sample, source_sha256=hashlib.sha256(source).hexdigest())
+        images = []
+    return _with_digests(sample, images or digests(b""))
 
 
 def _select(samples: list[Sample], config: Config) -> list[Sample]:

@@ -110,7 +110,7 @@ class Pictures:
         self._lock = threading.Lock()
 
     def read(self, number: int, place: str) -> bytes:
-        """Read one picture of a question: `source`, or a place of one of its edits.
+        """Read one picture of a question: `source`, `source2` and on, or a place of one of its edits.
 
         Raises:
             ValueError: there is no such one, or it cannot be read.
@@ -118,10 +118,10 @@ class Pictures:
         if number >= len(self._questions):
             raise ValueError(f"there is no question {number}")
         question = self._questions[number]
-        if place == "source":
+        if place in question.source_places:
             with self._lock:
-                source = self._sources.read(question.other.sample)
-            return images.encode_png(source)
+                sources = self._sources.read(question.other.sample)
+            return images.encode_png(sources[question.source_places.index(place)])
         shown = question.shown().get(place)
         if shown is None:
             raise ValueError(f"there is no picture {place!r}")

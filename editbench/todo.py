@@ -255,10 +255,13 @@ def cut_batches(tasks: Sequence[JudgeTask], batch_size: int) -> list[list[JudgeT
 
 
 def _length(sample: Sample, edit: Edit, with_source: bool) -> int:
-    """Estimate tokens: one for every 32x32 pixels of an image, as in Qwen3-VL, and one for every 4 characters."""
+    """Estimate tokens: one for every 32x32 pixels of an image, as in Qwen3-VL, and one for every 4 characters.
+
+    Source images after the first count as that one.
+    """
     area = (edit.width or 0) * (edit.height or 0)
     if with_source:
-        area += (edit.source_width or 0) * (edit.source_height or 0)
+        area += (edit.source_width or 0) * (edit.source_height or 0) * sample.source_images
     return round(area / 1024 + (len(sample.instruction) + len(sample.description)) / 4)
 
 

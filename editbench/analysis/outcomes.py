@@ -44,6 +44,7 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
         "instruction_in_other_language": next((sample.extra[k] for k in _OTHER_LANGUAGE if k in sample.extra), None),
         "description": sample.description,
         "source": sample.source_sha256[:16],
+        **({"source_images": sample.source_images} if sample.source_images > 1 else {}),
         "image_sha256": edit and edit.sha256,
         "source_size": edit and _size(edit.source_width, edit.source_height),
         "edited_size": edit and _size(edit.width, edit.height),

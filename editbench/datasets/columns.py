@@ -13,7 +13,7 @@ from editbench.errors import UserError
 
 Names = dict[str, str | list[str] | None]
 """Names of fields by what they hold: image, instruction, category, id, description, language. An id can be made of
-several, with slashes between."""
+several, with slashes between; several image fields hold a source image each, in order, or a list of them."""
 
 DEFAULTS: Names = {
     "image": None,
@@ -32,14 +32,14 @@ class Row:
     Attributes:
         index: Its position in the dataset.
         values: Its fields.
-        image: Path of its image as the dataset writes it; empty if it has none.
-        locator: Where its image is.
-        problem: What is wrong with its image; empty if nothing is known to be.
+        images: Paths of its images as the dataset writes them, an empty text for one without.
+        locator: Where its images are.
+        problem: What is wrong with its images; empty if nothing is known to be.
     """
 
     index: int
     values: Mapping[str, Any]
-    image: str
+    images: list[str]
     locator: list[int | str]
     problem: str = ""
 
@@ -51,19 +51,23 @@ class Columns:
         names: What is called otherwise than in `DEFAULTS`.
         category: Category of rows that have none.
         language: Only rows in this language; None: all.
+        max_images: Rows with more source images are bad records; None: there is no limit.
 
     Raises:
         UserError: a name that cannot be.
     """
 
-    def __init__(self, names: Names | None, category: str | None, language: str | None) -> None:
+    def __init__(
+        self, names: Names | None, category: str | None, language: str | None, max_images: int | None = None
+    ) -> None:
         unknown = set(names or {}) - set(DEFAULTS)
         if unknown:
             raise UserError(f"dataset.fields: {sorted(unknown)[0]!r} is none of {', '.join(DEFAULTS)}")
         self._names = DEFAULTS | (names or {})
-        lists = [what for what, name in self._names.items() if isinstance(name, list) and what != "id"]
+        lists = [what for what, name in self._names.items() if isinstance(name, list) and what not in ("id", "image")]
         if lists:
-            raise UserError(f"dataset.fields.{lists[0]}: must be one name; several make up an id alone")
+            raise UserError(f"dataset.fields.{lists[0]}: must be one name; several make up an id, or hold images")
+        self._max_images = max_images
         self._category = category or NO_CATEGORY
         self._language = language
         if language is not None and self._names["language"] is None:
@@ -71,10 +75,10 @@ class Columns:
         self._languages: set[str] = set()
 
     @property
-    def image(self) -> str | None:
-        """Name of the field with the image; None if none is named."""
-        name = self._names["image"]
-        return name if isinstance(name, str) else None
+    def images(self) -> list[str]:
+        """Names of the fields with images; empty if none is named."""
+        names = self._names["image"]
+        return [names] if isinstance(names, str) else names or []
 
     def wants(self, values: Mapping[str, Any]) -> bool:
         """Whether a row is in the language that is asked for."""
@@ -100,7 +104,7 @@ class Columns:
         category = self._category if category is None or category == "" else category
         instruction, description = self._get(row.values, "instruction"), self._get(row.values, "description")
         sample_id, repeat_id = self._ids(row, category, instruction)
-        problems = [row.problem] + [
+        problems = [row.problem or self._too_many(row.images)] + [
             self._wrong(what, value, row.values)
             for what, value in {
                 "instruction": instruction,
@@ -136,8 +140,13 @@ class Columns:
         parts = [row.values.get(name) for name in ([names] if isinstance(names, str) else names or [])]
         if parts and all(part is not None and part != "" for part in parts):
             return "/".join(map(str, parts)) if all(type(part) in (str, int) for part in parts) else parts, None
-        stem, repeat_id = image_ids(row.image, str(instruction))
+        stem, repeat_id = image_ids(row.images, str(instruction))
         return (stem, repeat_id) if stem else (f"{category}_{row.index:05d}", None)
+
+    def _too_many(self, images: list[str]) -> str:
+        if self._max_images is None or len(images) <= self._max_images:
+            return ""
+        return f"has {len(images)} source images, more than dataset.max_images={self._max_images}"
 
     def _wrong(self, what: str, value: Any, values: Mapping[str, Any]) -> str:
         problem = not_text(value)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from editbench import images
 from editbench.config.schema import ANSWER_START, Config, JudgeConfig
-from editbench.datasets.base import Dataset, read_source
+from editbench.datasets.base import Dataset, read_sources
 from editbench.distributed import devices
 from editbench.errors import UserError
 from editbench.judges.ahead import preparation_workers, work_ahead
@@ -170,18 +170,19 @@ class BatchJudge:
             raise ValueError("the index names no image for this sample")
         png = read_image(self._run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
         edit_first, with_source = task.control == "swapped", self._config.judge.compare_with_original
-        shown = [stand_in(task, images.decode_rgb(png), lambda: self._read_source(sample))]
+        shown = [stand_in(task, images.decode_rgb(png), lambda: self._read_sources(sample)[0])]
         if with_source:
-            shown.insert(len(shown) if edit_first else 0, self._read_source(sample))
+            sources = self._read_sources(sample)
+            shown = shown + sources if edit_first else sources + shown
         system, user = prompts(self._config.rubrics[sample.category], sample, with_source, edit_first)
         if self._expects:
             return Request(sample.index, system, user, tuple(shown), ANSWER_START, "label")
         return Request(sample.index, system, user, tuple(shown))
 
-    def _read_source(self, sample: Sample) -> Image.Image:
+    def _read_sources(self, sample: Sample) -> list[Image.Image]:
         if self._dataset is None:
             raise ValueError("there is no dataset to read the source image from")
-        return images.decode_rgb(read_source(self._dataset, sample))
+        return [images.decode_rgb(file) for file in read_sources(self._dataset, sample)]
 
 
 def _seeds(requests: Sequence[Request]) -> list[int]:

@@ -11,6 +11,13 @@ EDIT_FIRST = (
 )
 """What goes before the user prompt where the edit is shown before its source."""
 
+SEVERAL_SOURCES = (
+    "There are {images} images here: {sources} source images, in the order in which the instruction counts them, and "
+    "the edited image, which comes {place}. Where the text below speaks of the source image or the first image, it "
+    "means the source images together; by the second image it means the edited image.\n\n"
+)
+"""What goes before the user prompt where the sample has several source images and the judge is shown them."""
+
 
 def prompts(rubric: RubricConfig, sample: Sample, with_source: bool, edit_first: bool = False) -> tuple[str, str]:
     """Fill in the prompts of a sample.
@@ -18,14 +25,23 @@ def prompts(rubric: RubricConfig, sample: Sample, with_source: bool, edit_first:
     Args:
         rubric: The rubric of the sample's category.
         sample: The sample.
-        with_source: Whether the judge is shown the source image too.
+        with_source: Whether the judge is shown the source images too.
         edit_first: Whether it is shown the edit before its source.
 
     Returns:
         The system prompt and the user prompt.
     """
     template = rubric.user_template_with_source if with_source else rubric.user_template
-    return rubric.system_prompt, EDIT_FIRST * edit_first + render(template, sample)
+    return rubric.system_prompt, _order(sample, with_source, edit_first) + render(template, sample)
+
+
+def _order(sample: Sample, with_source: bool, edit_first: bool) -> str:
+    """What is said of the images where they are not the source and then the edit."""
+    if not with_source or sample.source_images == 1:
+        return EDIT_FIRST * edit_first
+    return SEVERAL_SOURCES.format(
+        images=sample.source_images + 1, sources=sample.source_images, place="first" if edit_first else "last"
+    )
 
 
 def render(template: str, sample: Sample) -> str:

@@ -44,6 +44,11 @@ class Question:
         """Which sample is shown."""
         return self.other.sample.sample_id
 
+    @property
+    def source_places(self) -> list[str]:
+        """Places of the source images on the page: `source`, and `source2` and on where there are several."""
+        return ["source", *(f"source{number}" for number in range(2, self.other.sample.source_images + 1))]
+
     def shown(self) -> dict[str, Edited]:
         """The edits by their place on the page."""
         if self.base is None:

@@ -71,8 +71,13 @@ def component_identity(settings: ComponentConfig, checkpoint: Checkpoint | None)
     return identity
 
 
+def digest_of_sources(images_sha256: list[str]) -> str:
+    """Hex digest that stands for a sample's source images: the one's own, or that of several in their order."""
+    return images_sha256[0] if len(images_sha256) == 1 else _digest(images_sha256).hex()
+
+
 def sample_input(sample: Sample) -> str:
-    """Digest of what a sample gives to an editor: source image and instruction."""
+    """Digest of what a sample gives to an editor: source images and instruction."""
     return _digest([sample.source_sha256, sample.instruction]).hex()
 
 

@@ -45,10 +45,11 @@ class Sample:
         category: Canonical category, the name of a rubric.
         instruction: What the editor is asked to do.
         description: What the source image shows; goes into the judge's prompt.
-        source_sha256: Hex digest of the encoded source image's bytes.
+        source_sha256: Hex digest of the encoded source image's bytes; of several images that of their digests.
         locator: Where the dataset finds the record again, as its `scan` gave it (for a JSON file: byte offset
             and length).
         extra: What else the dataset says of it, such as its difficulty; decides nothing.
+        images_sha256: Hex digest of each source image, in order, where there are several; empty for one.
     """
 
     index: int
@@ -60,6 +61,12 @@ class Sample:
     source_sha256: str
     locator: list[int | str]
     extra: dict[str, Any] = field(default_factory=dict)
+    images_sha256: list[str] = field(default_factory=list)
+
+    @property
+    def source_images(self) -> int:
+        """Number of source images."""
+        return len(self.images_sha256) or 1
 
 
 @dataclass(slots=True)
@@ -74,7 +81,8 @@ class Edit:
         input: Hex digest of source image and instruction alone; tells whether the edit is of the sample as planned.
         seed: Seed of the noise, from the run's seed and the sample id.
         latency_s: Seconds the edit took on its rank, reading the source included; None if it was not started.
-        source_width, source_height: Size in pixels of the upright source; None if it could not be read.
+        source_width, source_height: Size in pixels of the upright source, the first of several; None if it could not
+            be read.
         width, height: Size in pixels of the edited image; None without one.
         sha256: Hex digest of the PNG bytes; None without an image.
         shard: Number of the shard that holds the PNG; None without an image.
@@ -173,7 +181,8 @@ class Measurement:
     """What the pixels of an edit say; a line of `pictures.jsonl`, which can be made again from the pictures.
 
     Attributes:
-        source_sha256, image_sha256: Hex digests of the files that were compared, of source and edited image.
+        source_sha256, image_sha256: Hex digests of the files that were compared, of source and edited image. Of several
+            source images it is that of all, and the figures are of the first.
         version: Of the measures, and of the metric if there is one.
         pixels: As `measure` in analysis/pixels.py gives them, and with a metric its figures under `metrics`.
         sample_id: With a metric, whose figures can depend on more than the pictures; else empty.
@@ -232,6 +241,10 @@ class JudgeTask:
         return Control(*known, control=self.control, compared_with=self.compared_with, other=self.other)
 
 
+_WHERE_THERE_ARE_ANY = ("images_sha256",)
+
+
 def to_dict(record: Sample | Edit | Judgment | Measurement) -> dict[str, Any]:
-    """Return the record's fields as a dict in their declared order, ready for JSON."""
-    return dataclasses.asdict(record)
+    """Return the record's fields as a dict in their declared order, ready for JSON; some only if they hold anything."""
+    fields = dataclasses.asdict(record)
+    return {name: value for name, value in fields.items() if value or name not in _WHERE_THERE_ARE_ANY}

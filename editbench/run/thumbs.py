@@ -20,9 +20,9 @@ SIDE = 512
 _OURS = re.compile(r"source-[0-9a-f]{16}\.webp|.+-[0-9a-f]{12}-edited\.webp")
 
 
-def source_name(sample: Sample) -> str:
-    """File name of the thumbnail of a sample's source."""
-    return f"source-{sample.source_sha256[:16]}.webp"
+def source_names(sample: Sample) -> list[str]:
+    """File names of the thumbnails of a sample's source images, in order."""
+    return [f"source-{digest[:16]}.webp" for digest in sample.images_sha256 or [sample.source_sha256]]
 
 
 def edited_name(sample: Sample, edit: Edit) -> str:
