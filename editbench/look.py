@@ -15,7 +15,7 @@ from editbench.components.load import open_dataset, open_metric
 from editbench.config.schema import ComponentConfig, SourceConfig
 from editbench.datasets.base import Dataset, read_sources
 from editbench.run.records import Edit, Sample
-from editbench.run.shards import read_image
+from editbench.run.shards import read_edited
 from editbench.run.thumbs import edited_name, source_names, write_thumb
 
 Key = tuple[str, str, str]
@@ -33,17 +33,21 @@ class Place(NamedTuple):
 
 
 class Task(NamedTuple):
-    """An edit to be looked at; `key` finds its measurement, and `pixels` are there if it was measured before."""
+    """An edit to be looked at; `key` finds its measurement, and `pixels` are there if it was measured before.
+
+    In a chain `before` is the edit whose image was its source.
+    """
 
     sample: Sample
     edit: Edit
     key: Key
     pixels: dict[str, Any] | None
+    before: Edit | None = None
 
     @property
     def names(self) -> list[str]:
         """File names of its thumbnails, of the edited image and then of the source images."""
-        return [edited_name(self.sample, self.edit), *source_names(self.sample)]
+        return [edited_name(self.sample, self.edit), *source_names(self.sample, self.before)]
 
 
 class Look(NamedTuple):
@@ -64,13 +68,16 @@ def look_at_batch(place: Place, batch: Sequence[Task]) -> list[Look]:
     before = None
     looks = []
     for task in batch:
-        if task.sample.source_sha256 != before:
+        if task.key[0] != before:
             try:
-                dataset = dataset or open_dataset(place.dataset)
-                sources = [images.decode_rgb(file, place.limits) for file in read_sources(dataset, task.sample)]
+                if task.before:
+                    sources = [images.decode_rgb(read_edited(place.edits, task.before))]
+                else:
+                    dataset = dataset or open_dataset(place.dataset)
+                    sources = [images.decode_rgb(file, place.limits) for file in read_sources(dataset, task.sample)]
             except Exception as error:  # a dataset is anybody's code; an edit without a source goes without figures
                 sources = f"{type(error).__name__}: {error}"
-            before = task.sample.source_sha256
+            before = task.key[0]
         looks.append(_look(place, task, sources, metric))
     return looks
 
@@ -79,7 +86,7 @@ def _look(place: Place, task: Task, sources: list[Image.Image] | str, metric: Me
     """Measure one edit against its first source, and write the thumbnails that are not there."""
     from editbench.analysis.pixels import measure  # scikit-image takes a second, which most reports can do without
 
-    edit, errors = task.edit, {}
+    errors = {}
     edited_path, *source_paths = (place.thumbs / name for name in task.names)
     if isinstance(sources, str):
         errors["source_error"] = sources
@@ -88,8 +95,7 @@ def _look(place: Place, task: Task, sources: list[Image.Image] | str, metric: Me
             if not path.exists():
                 write_thumb(picture, path)
     try:
-        png = read_image(place.edits, edit.shard or 0, edit.offset or 0, edit.length or 0, edit.sha256 or "")
-        edited = images.decode_rgb(png)
+        edited = images.decode_rgb(read_edited(place.edits, task.edit))
     except (ValueError, OSError) as error:
         return Look(task, task.pixels, **errors, edited_error=f"{type(error).__name__}: {error}")
     if not edited_path.exists():

@@ -84,8 +84,11 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
     for sample in plan.samples:
         edit = edits.get(sample.sample_id)
         if edit and edit.state == "edited" and edit.sha256 and edit.input == sample_input(sample):
-            key = (sample.source_sha256, edit.sha256, sample.sample_id if config.metric else "")
-            tasks.append(Task(sample, edit, key, measured.get(key)))
+            before = edits.get(sample.follows) if sample.follows else None
+            source = before.sha256 if before else sample.source_sha256
+            if source and (before is None or edit.follows_sha256 == source):
+                key = (source, edit.sha256, sample.sample_id if config.metric else "")
+                tasks.append(Task(sample, edit, key, measured.get(key), before))
     if not tasks and not run_dir.thumbs.exists():
         return Looks()
     run_dir.thumbs.mkdir(exist_ok=True)

@@ -25,7 +25,7 @@ from editbench.ratings.server import RatingServer
 from editbench.ratings.session import RatingSession
 from editbench.results import find_run
 from editbench.run.folder import RunDir
-from editbench.run.shards import read_image
+from editbench.run.shards import read_edited
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ class Pictures:
             raise ValueError(f"there is no question {number}")
         question = self._questions[number]
         if place in question.source_places:
+            if question.other.before:
+                return read_edited(self._run.edits, question.other.before)
             with self._lock:
                 sources = self._sources.read(question.other.sample)
             return images.encode_png(sources[question.source_places.index(place)])
@@ -126,10 +128,7 @@ class Pictures:
         if shown is None:
             raise ValueError(f"there is no picture {place!r}")
         run = self._base if self._base is not None and shown is question.base else self._run
-        edit = shown.edit
-        if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
-            raise ValueError("the edit has no image")
-        return read_image(run.edits, edit.shard, edit.offset, edit.length, edit.sha256)
+        return read_edited(run.edits, shown.edit)
 
 
 if __name__ == "__main__":

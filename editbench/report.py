@@ -17,7 +17,7 @@ from editbench import __version__, cli, logs
 from editbench.analysis.controls import compare_controls, controls_note
 from editbench.analysis.histogram import piled_up_note
 from editbench.analysis.metrics import summarize_metrics
-from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, macro, summarize_outcomes
+from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, by_turn, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.pixel_rates import summarize_pixels
 from editbench.analysis.shape import compare_shapes, shape_note
@@ -103,6 +103,7 @@ def build_report(
         "counts": counts,
         "overall": overall,
         "categories": categories,
+        "turns": {turn: summarize_outcomes(of, settings.bootstrap) for turn, of in by_turn(outcomes).items()},
         "best_category": best,
         "worst_category": worst,
         "errors": count_causes(outcomes),

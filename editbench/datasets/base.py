@@ -31,6 +31,7 @@ class Record:
         locator: Whatever `read` needs to find this record again; it is kept in the plan.
         repeat_id: The id where another record has the same `sample_id`; None if the id is the dataset's own.
         extra: Fields that editbench does not use, as plain data; they go into the plan.
+        follows: `sample_id` of an earlier record, whose edited image is this one's source; None: it has its own.
     """
 
     sample_id: str
@@ -42,6 +43,7 @@ class Record:
     locator: list[int | str]
     repeat_id: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    follows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def read_sources(dataset: Dataset, sample: Sample) -> list[bytes]:
     Raises:
         ValueError: they cannot be had, or are no longer those that were planned.
     """
+    if sample.follows:
+        raise ValueError(f"its source is what becomes of {sample.follows!r}, and none of the dataset's images")
     source = dataset.read(sample.locator)
     if source == []:
         raise ValueError("the record has no source image any more")

@@ -11,6 +11,9 @@ from editbench.datasets.extra import extra_fields
 from editbench.datasets.ids import image_ids
 from editbench.datasets.image_files import ImageFiles
 
+FOLLOWS = "follows"
+"""Field with the id of the record that a record follows in a chain."""
+
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -44,11 +47,15 @@ class RecordReader:
             "subset": category,
             "id" if _has(fields, "id") else "original_image_path": sample_id,
         }
-        problems = [self._image_problem(fields, paths)]
+        follows = fields.get(FOLLOWS)
+        if follows is not None:
+            texts[FOLLOWS] = str(follows) if type(follows) is int else follows
+        problems = [self._image_problem(fields, paths) if follows is None else ""]
         problems += [f"{name} {found}" if (found := not_text(value)) else "" for name, value in texts.items()]
         if any(problems):
             return BadRecord(index, _writable(sample_id), "; ".join(filter(None, problems)))
-        source, source_error = _decode(_listed(fields["src_img_b64"])) if _has(fields, "src_img_b64") else (None, None)
+        inside = follows is None and _has(fields, "src_img_b64")
+        source, source_error = _decode(_listed(fields["src_img_b64"])) if inside else (None, None)
         return Record(
             sample_id=sample_id,
             category=texts["subset"],
@@ -59,6 +66,7 @@ class RecordReader:
             locator=locator,
             repeat_id=repeat_id,
             extra=extra_fields(fields, {"src_img_b64", *texts} - {"original_image_path"}),
+            follows=texts.get(FOLLOWS),
         )
 
     def read_images(self, data: bytes, locator: list[int | str]) -> bytes | list[bytes]:

@@ -75,7 +75,7 @@ class Folder:
                 yield row
             elif self._columns.wants(row.values):
                 records += 1
-                yield self._columns.record(row)
+                yield from self._columns.records(row)
         self._columns.check_language(records)
 
     def read(self, locator: list[int | str]) -> bytes | list[bytes]:

@@ -75,7 +75,7 @@ class Parquet:
                     index += 1
                     if self._columns.wants(row.values):
                         records += 1
-                        yield self._columns.record(row)
+                        yield from self._columns.records(row)
             except ValueError as error:
                 raise UserError(f"dataset.path: {path} {error}") from error
         self._columns.check_language(records)

@@ -31,8 +31,12 @@ class Sources:
         """Give what returns a sample's sources or raises what is wrong with it, and begin to read the one behind."""
         ahead = self._ahead.pop(sample.sample_id, None) or self._reader.submit(self.read, sample)
         if then is not None:
-            self._ahead = {then.sample_id: self._reader.submit(self.read, then)}
+            self.begin(then)
         return ahead.result
+
+    def begin(self, sample: Sample) -> None:
+        """Begin to read the sources of the sample that is taken next."""
+        self._ahead = {sample.sample_id: self._reader.submit(self.read, sample)}
 
     def read(self, sample: Sample) -> list[Image.Image]:
         """Read and decode a sample's source images, mode RGB.

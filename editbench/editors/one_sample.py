@@ -44,6 +44,7 @@ def edit_one(
     """
     sample = task.sample
     edit = Edit(sample.sample_id, sample.category, "edited", task.unit, sample_input(sample), task.seed)
+    edit.follows_sha256 = task.before.sha256 if task.before else None
     image = None
     started = time.monotonic()
     try:

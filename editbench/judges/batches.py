@@ -28,8 +28,8 @@ from editbench.judges.prompts import prompts
 from editbench.judges.repeats import merge, with_seeds
 from editbench.judges.reply import continuation, read_score
 from editbench.run.folder import RunDir
-from editbench.run.records import JudgeTask, Judgment, Sample
-from editbench.run.shards import read_image
+from editbench.run.records import JudgeTask, Judgment
+from editbench.run.shards import read_edited
 from editbench.text import hide, printable
 
 logger = logging.getLogger(__name__)
@@ -166,23 +166,23 @@ class BatchJudge:
     def request(self, task: JudgeTask) -> Request:
         """What the judge is asked about a sample; raises if its images cannot be read."""
         sample, edit = task.sample, task.edit
-        if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
-            raise ValueError("the index names no image for this sample")
-        png = read_image(self._run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
+        png = read_edited(self._run_dir.edits, edit)
         edit_first, with_source = task.control == "swapped", self._config.judge.compare_with_original
-        shown = [stand_in(task, images.decode_rgb(png), lambda: self._read_sources(sample)[0])]
+        shown = [stand_in(task, images.decode_rgb(png), lambda: self._read_sources(task)[0])]
         if with_source:
-            sources = self._read_sources(sample)
+            sources = self._read_sources(task)
             shown = shown + sources if edit_first else sources + shown
         system, user = prompts(self._config.rubrics[sample.category], sample, with_source, edit_first)
         if self._expects:
             return Request(sample.index, system, user, tuple(shown), ANSWER_START, "label")
         return Request(sample.index, system, user, tuple(shown))
 
-    def _read_sources(self, sample: Sample) -> list[Image.Image]:
+    def _read_sources(self, task: JudgeTask) -> list[Image.Image]:
+        if task.before:
+            return [images.decode_rgb(read_edited(self._run_dir.edits, task.before))]
         if self._dataset is None:
             raise ValueError("there is no dataset to read the source image from")
-        return [images.decode_rgb(file) for file in read_sources(self._dataset, sample)]
+        return [images.decode_rgb(file) for file in read_sources(self._dataset, task.sample)]
 
 
 def _seeds(requests: Sequence[Request]) -> list[int]:

@@ -18,6 +18,13 @@ SEVERAL_SOURCES = (
 )
 """What goes before the user prompt where the sample has several source images and the judge is shown them."""
 
+SERIES = (
+    "This edit is step {turn} of a series: each step changes what the step before has made of the picture. So the "
+    "source image is the result of the steps before, whose instructions were:\n{earlier}\nJudge this step alone: by "
+    "its own instruction, given below, and by what the earlier ones ask of the steps that come later.\n\n"
+)
+"""What goes before the user prompt where the sample follows others."""
+
 
 def prompts(rubric: RubricConfig, sample: Sample, with_source: bool, edit_first: bool = False) -> tuple[str, str]:
     """Fill in the prompts of a sample.
@@ -32,7 +39,15 @@ def prompts(rubric: RubricConfig, sample: Sample, with_source: bool, edit_first:
         The system prompt and the user prompt.
     """
     template = rubric.user_template_with_source if with_source else rubric.user_template
-    return rubric.system_prompt, _order(sample, with_source, edit_first) + render(template, sample)
+    said = _series(sample) + _order(sample, with_source, edit_first)
+    return rubric.system_prompt, said + render(template, sample)
+
+
+def _series(sample: Sample) -> str:
+    if not sample.earlier:
+        return ""
+    earlier = "\n".join(f"{turn}. {instruction}" for turn, instruction in enumerate(sample.earlier, start=1))
+    return SERIES.format(turn=sample.turn, earlier=earlier)
 
 
 def _order(sample: Sample, with_source: bool, edit_first: bool) -> str:

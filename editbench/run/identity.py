@@ -77,8 +77,9 @@ def digest_of_sources(images_sha256: list[str]) -> str:
 
 
 def sample_input(sample: Sample) -> str:
-    """Digest of what a sample gives to an editor: source images and instruction."""
-    return _digest([sample.source_sha256, sample.instruction]).hex()
+    """Digest of what a sample gives to an editor: source images and instruction, in a chain all up to its own."""
+    instructions = [*sample.earlier, sample.instruction] if sample.follows else sample.instruction
+    return _digest([sample.source_sha256, instructions]).hex()
 
 
 def edit_unit(input_digest: str, editor: dict[str, Any], seed: int) -> str:

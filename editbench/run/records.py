@@ -50,6 +50,9 @@ class Sample:
             and length).
         extra: What else the dataset says of it, such as its difficulty; decides nothing.
         images_sha256: Hex digest of each source image, in order, where there are several; empty for one.
+        follows: Id of the sample before it in a chain, whose edited image is this one's source; None for one with a
+            source image of its own. `source_sha256` is then that of the chain's first.
+        earlier: Instructions of the samples before it in its chain, the first one's first.
     """
 
     index: int
@@ -62,6 +65,13 @@ class Sample:
     locator: list[int | str]
     extra: dict[str, Any] = field(default_factory=dict)
     images_sha256: list[str] = field(default_factory=list)
+    follows: str | None = None
+    earlier: list[str] = field(default_factory=list)
+
+    @property
+    def turn(self) -> int:
+        """Its place in its chain, from 1."""
+        return len(self.earlier) + 1
 
     @property
     def source_images(self) -> int:
@@ -78,7 +88,8 @@ class Edit:
         category: Its canonical category.
         state: `edited`, `edit_failed` or `invalid_output`.
         unit: Hex digest of all that decides the pixels (source, instruction, editor, seed); see `identity.py`.
-        input: Hex digest of source image and instruction alone; tells whether the edit is of the sample as planned.
+        input: Hex digest of source image and instruction alone, and in a chain of the instructions before; tells
+            whether the edit is of the sample as planned.
         seed: Seed of the noise, from the run's seed and the sample id.
         latency_s: Seconds the edit took on its rank, reading the source included; None if it was not started.
         source_width, source_height: Size in pixels of the upright source, the first of several; None if it could not
@@ -88,6 +99,7 @@ class Edit:
         shard: Number of the shard that holds the PNG; None without an image.
         offset, length: Byte range of the PNG inside the shard's tar file; None without an image.
         error_type, error: Class name and message of what went wrong; None if nothing did.
+        follows_sha256: In a chain the digest of the edited image that this one was made of; None without.
     """
 
     sample_id: str
@@ -107,6 +119,7 @@ class Edit:
     length: int | None = None
     error_type: str | None = None
     error: str | None = None
+    follows_sha256: str | None = None
 
 
 @dataclass(slots=True)
@@ -203,11 +216,13 @@ class EditTask:
         sample: What is edited.
         seed: Seed of its noise.
         unit: What the edit will count as.
+        before: In a chain the edit that this one follows; None without, and where that is still to be made.
     """
 
     sample: Sample
     seed: int
     unit: str
+    before: Edit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +237,7 @@ class JudgeTask:
             position among the category's controls.
         control: What is shown in place of the edit; empty where the edit itself is judged.
         compared_with, other: As in `Control`.
+        before: In a chain the edit whose image is the source; None without.
     """
 
     sample: Sample
@@ -232,6 +248,7 @@ class JudgeTask:
     control: ControlKind | Literal[""] = ""
     compared_with: str = ""
     other: str | None = None
+    before: Edit | None = None
 
     def judgment(self, state: State) -> Judgment:
         """Begin the judgment that this task is to bring: a `Control` if it is one."""
@@ -241,7 +258,7 @@ class JudgeTask:
         return Control(*known, control=self.control, compared_with=self.compared_with, other=self.other)
 
 
-_WHERE_THERE_ARE_ANY = ("images_sha256",)
+_WHERE_THERE_ARE_ANY = ("images_sha256", "follows", "earlier", "follows_sha256")
 
 
 def to_dict(record: Sample | Edit | Judgment | Measurement) -> dict[str, Any]:
