@@ -13,7 +13,6 @@ import math
 from editbench import cli
 from editbench.components.load import component_class
 from editbench.config.schema import Config
-from editbench.datasets.sources import Sources
 from editbench.distributed import devices
 from editbench.editors.chains import ChainSources, chains_of, edit_by_edit
 from editbench.editors.one_sample import edit_one
@@ -54,7 +53,7 @@ def edit_all(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> None:
     chains = chains_of(todo.tasks)  # of one edit each, unless samples follow others
     rounds = math.ceil(len(chains) / job.ranks.world_size)
     editor = job.load(_devices(config, job, len(chains)), rounds=rounds)
-    sources = ChainSources(Sources(config.dataset, config.source), config.source, job.folder, todo.tasks)
+    sources = ChainSources(config, job.folder, todo.tasks)
     with job.results(lambda: open_sink(config, job, todo)) as results:
         if config.edit.schedule == "strided":
             turns = job.turns(chains, config.edit.sync_every)

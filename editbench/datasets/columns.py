@@ -152,7 +152,7 @@ class Columns:
             description=description or "",
             source=None,
             source_error=None,
-            locator=row.locator,
+            locator=row.locator if follows is None else [],
             repeat_id=repeat_id,
             extra=extra,
             follows=follows,
@@ -189,4 +189,5 @@ def _as_turn(record: Record, turn: int, first: Record) -> Record:
     """The record of one turn of a row, which follows the one before."""
     repeat_id = first.repeat_id and f"{first.repeat_id}/{turn}"
     follows = f"{first.sample_id}/{turn - 1}" if turn > 1 else None
-    return replace(record, sample_id=f"{first.sample_id}/{turn}", repeat_id=repeat_id, follows=follows)
+    locator = [] if follows else record.locator
+    return replace(record, sample_id=f"{first.sample_id}/{turn}", repeat_id=repeat_id, follows=follows, locator=locator)

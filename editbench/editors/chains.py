@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from PIL import Image
 
 from editbench import images
-from editbench.config.schema import SourceConfig
+from editbench.config.schema import Config
 from editbench.datasets.base import check_instruction
 from editbench.datasets.sources import ReadSources, Sources
 from editbench.editors.one_sample import encode
@@ -65,14 +65,14 @@ class ChainSources:
     """Gives the source images of tasks: those of the dataset, or in a chain what the edit before has made.
 
     Args:
-        sources: The dataset's.
-        limits: What instructions are accepted.
+        config: The run: its dataset, and what sources are accepted.
         run_dir: Where the edits of earlier starts are.
         tasks: All that are to be edited.
     """
 
-    def __init__(self, sources: Sources, limits: SourceConfig, run_dir: RunDir, tasks: Sequence[EditTask]) -> None:
-        self._sources, self._limits, self._run_dir = sources, limits, run_dir
+    def __init__(self, config: Config, run_dir: RunDir, tasks: Sequence[EditTask]) -> None:
+        self._sources = Sources(config.dataset, config.source)
+        self._limits, self._run_dir = config.source, run_dir
         self._followed = {task.sample.follows for task in tasks}
         self._made: dict[str, tuple[Edit, Image.Image | None]] = {}
 

@@ -161,6 +161,21 @@ def test_kris_with_one_source_image_and_with_several(tmp_path):
     ]
 
 
+def test_imgedit_multi_turn_is_a_chain_for_each_row(tmp_path):
+    for folder in ("content_memory", "version_backtrace"):
+        put(tmp_path / folder / "7.jpg")
+        rows = [{"id": "7.jpg", "turn1": "All green. Add a cup", "turn2": "Add a plate"}]
+        put_table(tmp_path / folder / "annotation.json", rows)
+    made = plan(tmp_path, "dataset=imgedit_multi", f"dataset.path={tmp_path}")
+    assert [(sample.sample_id, sample.follows, sample.category) for sample in made.samples] == [
+        ("content_memory/7/1", None, "content_memory"),
+        ("content_memory/7/2", "content_memory/7/1", "content_memory"),
+        ("version_backtrace/7/1", None, "version_backtrace"),
+        ("version_backtrace/7/2", "version_backtrace/7/1", "version_backtrace"),
+    ]
+    assert made.samples[1].earlier == ["All green. Add a cup"]
+
+
 # ---- the real annotations, with a photo in the place of every image ----
 
 
@@ -204,6 +219,7 @@ KRIS_IN_ONE = ["dataset.fields.category=type", "dataset.fields.id=[type,id]"]
         ("imgedit_uge", "imgedit/UGE_edit.json", [], 47, 0),
         ("imgedit_uge", "imgedit/hard/annotation.jsonl", [], 50, 0),
         ("rise", "risebench/data_total.json", [], 64, 0),
+        ("imgedit_multi", "imgedit/multiturn", [], 88, 0),
         ("kris", "krisbench/KRIS_Bench", [], 399, 0),
         ("kris", "krisbench/final_data.json", KRIS_IN_ONE, 1267, 0),
         (
@@ -218,7 +234,8 @@ KRIS_IN_ONE = ["dataset.fields.category=type", "dataset.fields.id=[type,id]"]
 )
 def test_every_record_of_the_real_annotations_is_read(tmp_path, dataset, table, overrides, good, bad):
     records, problems, categories = read_real(tmp_path, table, dataset, overrides)
-    print(f"{dataset} {table}: {len(records)} read, {categories}, {problems}")
+    images = Counter(len(record.locator) for record in records)
+    print(f"{dataset} {table}: {len(records)} read, images {dict(images)}, {categories}, {problems}")
     assert (len(records), problems.total()) == (good, bad)
     ids = Counter(record.sample_id for record in records)
     assert all(count == 1 or record.repeat_id for record in records for count in [ids[record.sample_id]])

@@ -9,9 +9,8 @@ from benchmark_file import make_picture, make_record, png_bytes
 
 from editbench.components.load import open_dataset
 from editbench.config import load as configuration
-from editbench.config.schema import Config, SourceConfig
+from editbench.config.schema import Config
 from editbench.datasets.base import read_sources
-from editbench.datasets.sources import Sources
 from editbench.editors.chains import ChainSources, chains_of, edit_by_edit
 from editbench.editors.fake import FakeEditor
 from editbench.editors.one_sample import edit_one
@@ -245,8 +244,7 @@ class Fails(FakeEditor):
 
 def edit_chain(folder: Path, editor: FakeEditor) -> list[tuple[Edit, bytes | None]]:
     config, tasks = load(folder), chains_of(find(folder).tasks)[0]
-    limits = SourceConfig()
-    sources = ChainSources(Sources(config.dataset, limits), limits, RunDir(config.run_dir), tasks)
+    sources = ChainSources(config, RunDir(config.run_dir), tasks)
     made = []
     for drawn, then in edit_by_edit([(tasks, None)], lambda: False):
         task, read = sources.take(drawn, then)

@@ -22,7 +22,7 @@ def choices(group):
 
 
 NOT_BY_ITSELF = {"judge_loop", "answer", "edit", "reasoned_edit"}  # what all judges have, what rubrics share
-SETS = ["gedit", "general", "imgedit", "kris", "rise", "seed"]
+SETS = ["gedit", "general", "imgedit", "imgedit_multi", "kris", "rise", "seed"]
 RUBRICS = [choice for choice in choices("rubric") if choice not in {*NOT_BY_ITSELF, *SETS}]
 PATH = ["dataset.path=x"]
 NEEDED = {
@@ -70,6 +70,7 @@ def test_every_shipped_dataset_editor_and_judge_composes_and_fits_its_class(grou
         ("gedit", "gedit"),
         ("imgedit", "imgedit"),
         ("imgedit_uge", "imgedit"),
+        ("imgedit_multi", "imgedit_multi"),
         ("rise", "rise"),
         ("kris", "kris"),
     ],
