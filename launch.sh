@@ -10,7 +10,7 @@ usage() {
     cat <<'USAGE'
 usage: ./launch.sh [--config-dir FOLDER] [key=value ...]
 
-Edits, scores and reports a benchmark, the demo by default. Started again, it goes on with what is missing.
+Edits, scores and reports a benchmark, by default scenes with the nano models. Started again, it goes on with what is missing.
 
   ./launch.sh
   ./launch.sh run_name=mine editor=qwen_image_edit judge=qwen3_vl dataset.path=bench.json

@@ -16,6 +16,7 @@ COMMANDS = {
     "verify": "find what of a run is missing, damaged, stale or extra",
     "agree": "how well a judge agrees with people",
     "rate": "a local page on which a person rates edits",
+    "export": "bring a run into the form that another tool reads",
 }
 
 USAGE = "\n".join(

@@ -100,8 +100,10 @@ def _no_room(error: OSError) -> UserError:
 def _load(overrides: list[str], config_dir: str | None, uses_components: bool) -> Config:
     try:
         config = configuration.load(overrides, config_dir)
-        learn_secrets({group: getattr(config, group).kwargs for group in ("dataset", "editor", "judge")})
+        parts = [config.dataset, config.editor, config.judge, config.tracker]
+        learn_secrets([part.kwargs for part in parts if part])
         if uses_components:
+            configuration.refuse_nano_by_default(overrides, config)
             check_components(config)
     except UserError as error:
         error.on_all_ranks = True

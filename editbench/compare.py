@@ -8,6 +8,7 @@ default compare-<base>-<other> beside the base's folder, and prints a table. Run
 or whose samples differ, are refused; force=true compares them nevertheless and says so in the result. Changes no run.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from editbench.analysis.comparison import compare_all, differing_samples, list_s
 from editbench.errors import UserError
 from editbench.results import Results, find_run, only_judge, read_results
 from editbench.run.folder import utc_now
-from editbench.run.identity import changed_keys
+from editbench.run.identity import PROTOCOL_KEYS, changed_keys
 from editbench.run.lines import write_atomic
 from editbench.run.thumbs import edited_name, source_names
 from editbench.views.comparison import comparison_to_markdown, show_comparison
@@ -75,7 +76,7 @@ def build_comparison(runs: Mapping[str, Results], force: bool = False) -> dict[s
             "compare them nevertheless with force=true"
         )
     outcomes = {name: {o["sample_id"]: o for o in run.outcomes} for name, run in runs.items()}
-    found = compare_all(outcomes)
+    found = compare_all(outcomes, base.scale)
     for pair in found["pairs"]:
         if not pair["counts"]["shared"]:
             raise UserError(f"{pair['base']} and {pair['other']} have no sample id in common; give runs of one dataset")
@@ -84,6 +85,7 @@ def build_comparison(runs: Mapping[str, Results], force: bool = False) -> dict[s
         "created": utc_now(),
         "runs": [_describe(name, run, base) for name, run in runs.items()],
         "forced": differing,
+        "scale": list(base.scale),
         "notes": [note for name, run in runs.items() for note in _notes(name, run)] + _batch_note(runs),
         **found,
         "samples": list_samples(outcomes),
@@ -140,7 +142,10 @@ def _thumbs(sample_id: str, runs: Mapping[str, Results], out: Path) -> dict[str,
 def _differing(base: Results, other: Results) -> list[str]:
     """What differs between two runs beside the editor, in words."""
     before, after = (run.folder.read_config(run.judge) for run in (base, other))
-    keys = [key for key in changed_keys(before, after, ("judge.", "rubrics.")) if not key.startswith(_NO_MATTER)]
+    for config, run in ((before, base), (after, other)):
+        config["protocol"] = dataclasses.asdict(run.protocol)  # what earlier versions do not name
+    under = ("judge.", "rubrics.", *PROTOCOL_KEYS)
+    keys = [key for key in changed_keys(before, after, under) if not key.startswith(_NO_MATTER)]
     prints = [(run.model("score") or {}).get("fingerprint") for run in (base, other)]
     if prints[0] != prints[1]:
         keys.append(f"the judge's checkpoint: {prints[0]!r} -> {prints[1]!r}")

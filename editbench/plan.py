@@ -21,6 +21,7 @@ from editbench.datasets.base import BadRecord
 from editbench.datasets.samples import collect_samples, no_rubric, read_digests
 from editbench.distributed.ranks import Ranks
 from editbench.errors import UserError
+from editbench.judges.prompts import refuse_unscored
 from editbench.run.folder import Plan, RunDir
 from editbench.run.records import Sample
 from editbench.text import redact, restore
@@ -101,6 +102,7 @@ def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object]
     if bad and getattr(dataset, "on_bad_record", "stop") == "stop":
         raise UserError(_list_problems(bad))
     selected = read_digests(_select(samples, config), dataset)
+    refuse_unscored(config, selected)
     plan = Plan(made_from, selected, [dataclasses.asdict(record) for record in bad])
     check_source_images(config, plan)
     if check:

@@ -5,7 +5,7 @@
 Writes report.json, report.md and report.html, the same as evaluation_report_<UTC time>.{json,md,html}, and prints a
 table. Loads no model and no torch. Compares every edit with its source, once, and keeps what it finds in pictures.jsonl
 and thumbs/ (report.pictures=false: does not). Changes nothing else, so it can run at any time, also while a phase is
-running.
+running. With tracker=wandb, trackio or tensorboard it also sends there what it found.
 """
 
 import datetime
@@ -17,17 +17,20 @@ from editbench import __version__, cli, logs
 from editbench.analysis.controls import compare_controls, controls_note
 from editbench.analysis.histogram import piled_up_note
 from editbench.analysis.metrics import summarize_metrics
+from editbench.analysis.official import official_figures
 from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, by_turn, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.pixel_rates import summarize_pixels
 from editbench.analysis.shape import compare_shapes, shape_note
 from editbench.analysis.statistics import extreme_categories
+from editbench.components.check import check_tracker
 from editbench.config.schema import Config, ReportConfig
 from editbench.pictures import Looks, look_at
 from editbench.results import read_results
 from editbench.run.folder import RunDir, utc_now
 from editbench.run.lines import write_atomic
 from editbench.run.records import Judgment
+from editbench.trackers.send import send
 from editbench.views.console import show_report
 from editbench.views.html import to_html
 from editbench.views.markdown import to_markdown
@@ -39,9 +42,15 @@ def main(config: Config) -> None:
     if config.dry_run:
         logs.console().print(f"dry run of phase report: would read {run_dir.root}", markup=False, highlight=False)
         return
+    if config.tracker:
+        check_tracker(config.tracker)
     looks = look_at(run_dir, config) if config.report.pictures else Looks()
     report = build_report(run_dir, config.judge.name, config.report, looks)
-    show_report(logs.console(), report, write_report(run_dir, report, config.report.single_file))
+    written = write_report(run_dir, report, config.report.single_file)
+    show_report(logs.console(), report, written)
+    files = [written.with_suffix(suffix) for suffix in (".json", ".md", ".html")]
+    if config.tracker and send(config.tracker, report, files):
+        logs.console().print(f"tracker {config.tracker.name} has the report", markup=False, highlight=False)
 
 
 def build_report(
@@ -66,12 +75,14 @@ def build_report(
     settings = settings or ReportConfig()
     names = dict.fromkeys(sample.category for sample in plan.samples)
     categories = {
-        name: summarize_outcomes([o for o in outcomes if o["category"] == name], settings.bootstrap) for name in names
+        name: summarize_outcomes([o for o in outcomes if o["category"] == name], settings.bootstrap, results.scale)
+        for name in names
     }
     for name, section in categories.items():
         section["pixels"] = summarize_pixels(o["pixels"] for o in outcomes if o["category"] == name)
     best, worst = extreme_categories({name: section["mean"] for name, section in categories.items()})
-    overall = summarize_outcomes(outcomes, settings.bootstrap) | {"macro": macro(outcomes)}
+    overall = summarize_outcomes(outcomes, settings.bootstrap, results.scale)
+    overall["macro"] = macro(outcomes, results.scale)
     overall["pixels"] = summarize_pixels(o["pixels"] for o in outcomes)
     counts = overall.pop("counts") | {"skipped": len(plan.skipped)}
     missing = counts["not_edited_yet"] + counts["not_judged_yet"]
@@ -101,15 +112,19 @@ def build_report(
             *_batch_note(judged),
         ],
         "counts": counts,
+        "scale": list(results.scale),
+        "official": official_figures(results.protocol, plan.samples, outcomes, settings.published),
         "overall": overall,
         "categories": categories,
-        "turns": {turn: summarize_outcomes(of, settings.bootstrap) for turn, of in by_turn(outcomes).items()},
+        "turns": {
+            turn: summarize_outcomes(of, settings.bootstrap, results.scale) for turn, of in by_turn(outcomes).items()
+        },
         "best_category": best,
         "worst_category": worst,
         "errors": count_causes(outcomes),
         "shape": shape,
         "controls": controls,
-        "metrics": summarize_metrics(outcomes),
+        "metrics": summarize_metrics(outcomes, results.scale),
         "editor": editor,
         "judge": judge,
         "phases": {"edit": edit_phase, "score": score_phase},

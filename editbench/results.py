@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from editbench.analysis.outcomes import outcome
+from editbench.config.load import read_protocol
+from editbench.config.protocol import ProtocolConfig
 from editbench.errors import UserError
 from editbench.run.folder import Plan, RunDir
 from editbench.run.records import Edit, Judgment, Sample
@@ -34,6 +36,17 @@ class Results:
     def samples(self) -> dict[str, Sample]:
         """The plan's samples by id."""
         return {sample.sample_id: sample for sample in self.plan.samples}
+
+    @functools.cached_property
+    def protocol(self) -> ProtocolConfig:
+        """By which protocol this judge judged last; `protocol.scale` is what its scores are on."""
+        return read_protocol(self.folder.read_config(self.judge))
+
+    @functools.cached_property
+    def scale(self) -> tuple[float, float]:
+        """Lowest and highest score."""
+        low, high = self.protocol.scale
+        return low, high
 
     def model(self, phase: str) -> dict[str, Any] | None:
         """What is on record of the editor (phase `edit`), or of this judge (`score`); None if nothing is."""

@@ -3,9 +3,10 @@
     torchrun --nproc_per_node=6 -m editbench.score run_name=mine judge=qwen3_vl
 
 It judges the samples of the run's plan. Batches of one category and similar length are cut from it, and each replica
-takes the next batch that nobody has, so no reply depends on the number of processes. Replies are read by the grammar of
-`judges/reply.py`; judgments travel to rank 0, which appends them to `judgments/<judge>.jsonl`. Started again, it does
-what is still missing. It edits nothing.
+takes the next batch that nobody has, so no reply depends on the number of processes. A batch is asked under each
+criterion of the protocol, and replies are read by the grammars of `judges/reply.py` and `judges/reply_numbers.py`;
+judgments travel to rank 0, which appends them to `judgments/<judge>.jsonl`. Started again, it does what is still
+missing. It edits nothing.
 """
 
 import functools
@@ -56,7 +57,7 @@ def score_all(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> None
     """Judge batches that no other replica has, each on its way to rank 0 behind the next."""
     job.begin(todo)
     job.session.loaded(describe_mode(config.judge))
-    sees_source = config.judge.compare_with_original or config.score.controls
+    sees_source = config.judge_sees_source or config.score.controls
     dataset = open_dataset(planned_dataset(config, job.folder)) if sees_source else None
     placement = place(config, job.group, job.checkpoint)
     batches = cut_batches(todo.tasks, placement.batch_size)

@@ -14,9 +14,10 @@ from editbench.components.load import stands_for_arguments
 from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
 from editbench.judges.controls import make_control_tasks
-from editbench.judges.prompts import prompts
+from editbench.judges.prompts import asked_words, refuse_unscored
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import (
+    PROTOCOL_KEYS,
     component_identity,
     edit_unit,
     judgment_unit,
@@ -34,7 +35,7 @@ Record = TypeVar("Record", Edit, Judgment)
 EDIT_KEYS = ("editor.", "seed", "dataset.language", "distributed.cpu_threads")
 """Keys of the configuration that can change an edited image."""
 
-JUDGE_KEYS = ("judge.", "rubrics.", "distributed.cpu_threads")
+JUDGE_KEYS = ("judge.", "rubrics.", *PROTOCOL_KEYS, "distributed.cpu_threads")
 """Keys of the configuration that can change a judgment."""
 
 
@@ -119,8 +120,10 @@ def find_judge_tasks(
     """Find what is to be judged: edits, and controls, without a judgment of their image, failed ones if so configured.
 
     Raises:
-        UserError: there are judgments made with other settings, and `on_change` is `stop`.
+        UserError: there are judgments made with other settings, and `on_change` is `stop`; or the protocol has no
+            score for a category.
     """
+    refuse_unscored(config, plan.samples)
     judge = component_identity(config.judge, checkpoint) | {"cpu_threads": config.distributed.cpu_threads}
     name = config.judge.name
     wanted = _with_image(config, plan, run_dir.read_edits(), judge)
@@ -147,7 +150,8 @@ def find_judge_tasks(
 
 def _with_image(config: Config, plan: Plan, edits: Mapping[str, Edit], judge: dict[str, Any]) -> list[JudgeTask]:
     """The tasks of all samples that have an edited image, judged already or not."""
-    with_source = config.judge.compare_with_original
+    with_source = config.judge_sees_source
+    title_counts = not config.protocol.criteria and config.judge.mode == "generate"
     judged = [
         (sample, edit)
         for sample in plan.samples
@@ -165,8 +169,7 @@ def _with_image(config: Config, plan: Plan, edits: Mapping[str, Edit], judge: di
         before = edits[sample.follows] if sample.follows else None
         source = before.sha256 or "" if before else sample.source_sha256
         shown = [*([source] if with_source else []), edit.sha256 or ""]
-        rubric = config.rubrics[sample.category]
-        words = [*prompts(rubric, sample, with_source), *([rubric.title] if config.judge.mode == "generate" else [])]
+        words = asked_words(config, sample) + [config.rubrics[sample.category].title] * title_counts
         unit = judgment_unit(shown, words, judge)
         tasks.append(JudgeTask(sample, edit, unit, lengths[sample.index], places[sample.index], before=before))
     return tasks

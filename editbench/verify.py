@@ -18,9 +18,7 @@ from editbench.components.load import component_class, find_checkpoint
 from editbench.config import load as configuration
 from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
-from editbench.judges.labels import read_labels
-from editbench.judges.repeats import mean_and_spread
-from editbench.judges.reply import read_score
+from editbench.judges.reread import does_not_follow
 from editbench.run.folder import Plan, RunDir
 from editbench.run.lines import is_temporary, read_lines
 from editbench.run.records import Control, Edit, JudgeTask, Judgment
@@ -166,15 +164,10 @@ def _check_judgment_units(run_dir: RunDir, plan: Plan, wanted: Config | None, fi
             findings[kind].append(_name(task, name))
         elif judgment is None and task.control:
             findings["missing"].append(_name(task, name))
+    samples = {sample.sample_id: sample for sample in plan.samples}
     for judgment in known.values():
-        again = _scores_again(judgment, wanted)
-        if judgment.state in ("scored", "unparsed") and again != (judgment.score, judgment.scores):
-            said, given = _in_words(judgment.score, judgment.scores), _in_words(*again)
-            findings["damaged"].append(f"{_name(judgment, name)}: its score is {said}, its answer gives {given}")
-
-
-def _in_words(score: float | None, scores: list[float | None] | None) -> str:
-    return str(score) if scores is None else f"{score} from {scores}"
+        if problem := does_not_follow(judgment, wanted, samples.get(judgment.sample_id)):
+            findings["damaged"].append(f"{_name(judgment, name)}: {problem}")
 
 
 def _name(of: JudgeTask | Judgment, judge: str) -> str:
@@ -182,22 +175,6 @@ def _name(of: JudgeTask | Judgment, judge: str) -> str:
     sample_id = of.sample.sample_id if isinstance(of, JudgeTask) else of.sample_id
     control = "" if isinstance(of, Judgment) and not isinstance(of, Control) else of.control
     return f"{f'control {control}' if control else 'judgment'} of {sample_id!r} by {judge}"
-
-
-def _scores_again(judgment: Judgment, wanted: Config) -> tuple[float | None, list[float | None] | None]:
-    """Read the score, and that of each repeat, once more from the replies or the label probabilities on record."""
-    judge, title = wanted.judge, wanted.rubrics[judgment.category].title
-    if judgment.replies is not None:
-        answers = zip(judgment.replies, judgment.completions or [], strict=False)
-        scores = [read_score(reply or "", completion, title) for reply, completion in answers]
-        return mean_and_spread(scores)[0], scores
-    if judgment.label_probabilities is None:
-        return read_score(judgment.reply or "", judgment.completion, title), None
-    try:
-        found = read_labels(list(judgment.label_probabilities.values()), judge.labels, judge.min_label_mass)
-        return found.score, None
-    except ValueError:
-        return None, None
 
 
 def _wanted(run_dir: RunDir, judge: str | None = None) -> Config | None:

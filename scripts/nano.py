@@ -1,8 +1,10 @@
 """Makes the nano editor and the nano judge from nothing, stage by stage.
 
     python scripts/nano.py all                      every stage in turn, then export and evaluation
-    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|vae_own|judge_short|judge
-    python scripts/nano.py export                   models/nano from the checkpoints of the training
+    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|vae_own
+    python scripts/nano.py export_editor            models/nano/editor and stages, from the checkpoints of the training
+    python scripts/nano.py denoiser_on|decoder_on|export_on   the exported editor, trained further
+    python scripts/nano.py judge|export_judge       which needs the exported editor, and models/nano/judge
     python scripts/nano.py evaluate                 the tables of docs/nano.md, by the tool's own editor and judge
     python scripts/nano.py dataset                  data/scenes
     python scripts/nano.py stage early|middle DIR   a whole editor of an earlier stage
@@ -18,39 +20,53 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's editbench, installed or not
 
 import torch
-from nano import dataset, denoiser, export, judge, outcomes, report, text_encoder, vae
+from nano import dataset, denoiser, export, judge_training, outcomes, report, text_encoder, vae
+from nano.denoiser import Frozen, trained_denoiser
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TRAINING = CHECKOUT / "checkpoints" / "nano" / "training"
 SHIPPED = CHECKOUT / "models" / "nano"
-OWN_STAGES = ["early", "middle", "final"]
+OWN = 800  # edits by each stage of the editor, for the judge to learn from
+
+
+def train_decoder_on_own(training: Path) -> None:
+    """Train the VAE's decoder on what the denoiser makes."""
+    frozen, core = Frozen.trained(training), vae.trained_core(training, "vae_decoder")
+    outcomes.train_decoder_on_own(frozen, trained_denoiser(training), core, training, "vae_own")
+
+
+def train_decoder_on(training: Path) -> None:
+    """Train the exported editor's decoder on what its denoiser makes after it was trained further."""
+    frozen, core = Frozen.exported(SHIPPED / "editor"), vae.exported_core(SHIPPED / "editor" / "vae")
+    model = trained_denoiser(training, "denoiser_on")
+    outcomes.train_decoder_on_own(frozen, model, core, training, "decoder_on", steps=900)
 
 
 def train_judge(training: Path) -> None:
-    """Train the judge on what the editor makes at three stages."""
-    judge.train_final(training, outcomes.mixed(outcomes.own_outcomes(training, OWN_STAGES, 288)))
+    """Train the judge on synthetic outcomes, and on what the exported editor makes at three stages."""
+    judge_training.train(training, outcomes.mixed(outcomes.own_outcomes(SHIPPED, OWN)))
 
 
-def export_all(training: Path) -> None:
-    """Write models/nano."""
+def export_editor(training: Path) -> None:
+    """Write models/nano/editor and models/nano/stages."""
     export.export_editor(training, SHIPPED / "editor")
-    export.export_judge(training, SHIPPED / "judge")
     for stage in export.STAGES:
         export.export_stage(training, stage, SHIPPED / "stages" / stage)
-    for part, megabytes in export.sizes(SHIPPED).items():
-        print(f"{part}: {megabytes} MB")
 
 
 STAGES = {
     "vae": vae.train,
     "text_encoder": text_encoder.train,
     "denoiser": denoiser.train,
-    "vae_decoder": vae.train_decoder,
-    "vae_own": outcomes.train_decoder_on_own,
-    "judge_short": judge.train,
+    "vae_decoder": lambda training: vae.train_decoder(vae.trained_core(training, "vae"), training),
+    "vae_own": train_decoder_on_own,
+    "export_editor": export_editor,
+    "denoiser_on": lambda training: denoiser.train_on(SHIPPED / "editor", training),
+    "decoder_on": train_decoder_on,
+    "export_on": lambda training: export.export_on(training, SHIPPED / "editor"),
     "judge": train_judge,
-    "export": export_all,
-    "evaluate": lambda training: report.evaluate(SHIPPED, training),
+    "export_judge": lambda training: export.export_judge(training, SHIPPED / "judge"),
+    "evaluate": lambda _: report.evaluate(SHIPPED),
     "dataset": lambda _: dataset.write(CHECKOUT / "data" / "scenes"),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from editbench.analysis.paired import compare_scores, holm, tells_apart
-from editbench.analysis.statistics import clustered_mean
+from editbench.analysis.statistics import TEN, Scale, clustered_mean
 from editbench.run.records import FAILURE_STATES
 
 Outcomes = Mapping[str, Mapping[str, Any]]
@@ -16,23 +16,25 @@ Outcomes = Mapping[str, Mapping[str, Any]]
 _SAMPLE = ("source", "instruction", "description", "category")
 
 
-def compare_pair(base: Outcomes, other: Outcomes) -> dict[str, Any]:
+def compare_pair(base: Outcomes, other: Outcomes, scale: Scale = TEN) -> dict[str, Any]:
     """Compare two runs on the samples that both have.
 
     Returns:
-        `counts` of `shared` samples, those in one run alone, and shared ones without a score; `overall` and, by name,
-        `categories` with what `compare_scores` gives of the samples that have both scores, the categories' p corrected
-        for their number as `p_holm`; `failures_as_min`: the same difference with failed samples as 0.
+        The `scale`; `counts` of `shared` samples, those in one run alone, and shared ones without a score; `overall`
+        and, by name, `categories` with what `compare_scores` gives of the samples that have both scores, the
+        categories' p corrected for their number as `p_holm`; `failures_as_min`: the same difference with failed samples
+        at the scale's lower end.
     """
     shared = [sample_id for sample_id in base if sample_id in other]
     scored = [i for i in shared if base[i]["score"] is not None and other[i]["score"] is not None]
     categories = {
-        name: _compare(base, other, [i for i in scored if base[i]["category"] == name])
+        name: _compare(base, other, [i for i in scored if base[i]["category"] == name], scale)
         for name in dict.fromkeys(base[i]["category"] for i in shared)
     }
     for name, p in holm({name: found["p"] for name, found in categories.items()}).items():
         categories[name]["p_holm"] = p
     return {
+        "scale": list(scale),
         "counts": {
             "shared": len(shared),
             "both_scored": len(scored),
@@ -41,31 +43,34 @@ def compare_pair(base: Outcomes, other: Outcomes) -> dict[str, Any]:
             "without_score_in_base": sum(base[i]["score"] is None for i in shared),
             "without_score_in_other": sum(other[i]["score"] is None for i in shared),
         },
-        "overall": _compare(base, other, scored),
-        "failures_as_min": _with_failures(base, other, shared),
+        "overall": _compare(base, other, scored, scale),
+        "failures_as_min": _with_failures(base, other, shared, scale),
         "categories": categories,
     }
 
 
-def _compare(base: Outcomes, other: Outcomes, ids: Sequence[str]) -> dict[str, Any]:
+def _compare(base: Outcomes, other: Outcomes, ids: Sequence[str], scale: Scale) -> dict[str, Any]:
     sources = [base[i]["source"] for i in ids]
-    return compare_scores([base[i]["score"] for i in ids], [other[i]["score"] for i in ids], sources)
+    return compare_scores([base[i]["score"] for i in ids], [other[i]["score"] for i in ids], sources, scale)
 
 
-def _with_failures(base: Outcomes, other: Outcomes, ids: Sequence[str]) -> dict[str, Any]:
-    """The difference over all samples that both runs have done, failures as 0: an editor must not win by failing."""
+def _with_failures(base: Outcomes, other: Outcomes, ids: Sequence[str], scale: Scale) -> dict[str, Any]:
+    """The difference over all samples that both have done, failures at the lower end: no editor must win by failing."""
     states = ("scored", *FAILURE_STATES)
     done = [i for i in ids if base[i]["state"] in states and other[i]["state"] in states]
-    differences = [(other[i]["score"] or 0.0) - (base[i]["score"] or 0.0) for i in done]
-    found = clustered_mean(differences, [base[i]["source"] for i in done], within=(-10.0, 10.0))
+    low, width = scale[0], scale[1] - scale[0]
+    scores = [[low if run[i]["score"] is None else run[i]["score"] for run in (base, other)] for i in done]
+    differences = [after - before for before, after in scores]
+    found = clustered_mean(differences, [base[i]["source"] for i in done], within=(-width, width))
     return {"n": found["n"], "difference": found["mean"], "interval": found["interval"]}
 
 
-def compare_all(runs: Mapping[str, Outcomes]) -> dict[str, Any]:
+def compare_all(runs: Mapping[str, Outcomes], scale: Scale = TEN) -> dict[str, Any]:
     """Compare every run with every other one.
 
     Args:
         runs: Outcomes by the run's name, two or more; the first is the base.
+        scale: Lowest and highest score.
 
     Returns:
         `pairs`: for each two runs their names as `base` and `other` and what `compare_pair` gives, the overall p
@@ -74,7 +79,7 @@ def compare_all(runs: Mapping[str, Outcomes]) -> dict[str, Any]:
         `ties_with_next`: the two cannot be told apart.
     """
     pairs = [
-        {"base": base, "other": other, **compare_pair(runs[base], runs[other])}
+        {"base": base, "other": other, **compare_pair(runs[base], runs[other], scale)}
         for base, other in itertools.combinations(runs, 2)
     ]
     for index, p in holm({str(i): pair["overall"]["p"] for i, pair in enumerate(pairs)}).items():

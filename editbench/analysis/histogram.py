@@ -6,20 +6,25 @@ from typing import Any
 
 import numpy as np
 
-EDGES = list(range(11))
+from editbench.analysis.statistics import TEN, Scale
+
+BINS = 10
 _FEWEST = 5
 """With fewer scores, one value holding more than half of them says nothing."""
 
 
-def histogram(scores: Sequence[float]) -> dict[str, Any]:
-    """Count scores from 0 to 10 in ten bins, each without its upper edge but for the last.
+def histogram(scores: Sequence[float], scale: Scale = TEN) -> dict[str, Any]:
+    """Count scores in ten bins of a scale, each without its upper edge but for the last.
 
     Returns:
         `histogram` with `edges` (11) and `counts` (10); `piled_up` with the `value` that more than half of five scores
         or more have, to two decimals, and their `share`, else None.
     """
-    counts, _ = np.histogram(scores, bins=EDGES)
-    found = {"histogram": {"edges": EDGES, "counts": counts.tolist()}, "piled_up": None}
+    low, high = scale
+    edges = [round(low + (high - low) * number / BINS, 6) for number in range(BINS + 1)]
+    counts, _ = np.histogram(scores, bins=edges)
+    shown = [int(edge) if edge == int(edge) else edge for edge in edges]
+    found = {"histogram": {"edges": shown, "counts": counts.tolist()}, "piled_up": None}
     if len(scores) >= _FEWEST:
         value, count = Counter(round(score, 2) for score in scores).most_common(1)[0]
         if 2 * count > len(scores):

@@ -4,22 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from editbench.analysis.agreement_with_truth import judge_against_truth, rank_correlation
-from editbench.analysis.statistics import clustered_mean
+from editbench.analysis.statistics import TEN, Scale, clustered_mean
 
 TRUE_SCORE = "true_score"
 """Name of the figure that is the sample's true score, 0 to 10, so that the judge's can be held against it."""
 
 
-def summarize_metrics(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def summarize_metrics(outcomes: Sequence[dict[str, Any]], scale: Scale = TEN) -> dict[str, Any] | None:
     """Sum up what a metric found.
 
     Args:
         outcomes: Samples with `metrics`, figures by name or None, and `score`, `source`, `category`.
+        scale: Lowest and highest score.
 
     Returns:
         `figures`: by name what `clustered_mean` gives of those that are known, the mean by category as `categories`,
         and `spearman`, the rank correlation with the judge's scores; `judge`: what `judge_against_truth` gives where
-        there is a `TRUE_SCORE`, else None. None if nothing was measured.
+        there is a `TRUE_SCORE` and scores are from 0 to 10 too, else None. None if nothing was measured.
     """
     measured = [o for o in outcomes if o.get("metrics")]
     if not measured:
@@ -27,7 +28,8 @@ def summarize_metrics(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any] | No
     figures = {name: _sum_up(name, measured) for name in dict.fromkeys(n for o in measured for n in o["metrics"])}
     true = [(o["score"], o["metrics"].get(TRUE_SCORE)) for o in measured]
     pairs = [(judged, known) for judged, known in true if judged is not None and known is not None]
-    against = judge_against_truth(*zip(*pairs, strict=True)) if pairs else None
+    comparable = pairs and scale == TEN  # a true score is from 0 to 10
+    against = judge_against_truth(*zip(*pairs, strict=True)) if comparable else None
     return {"figures": figures, "judge": against}
 
 

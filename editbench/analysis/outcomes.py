@@ -5,18 +5,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from editbench.analysis.histogram import histogram
-from editbench.analysis.statistics import bootstrap_interval, macro_mean, rate, summarize, with_failures
+from editbench.analysis.statistics import TEN, Scale, bootstrap_interval, macro_mean, rate, summarize, with_failures
 from editbench.run.identity import sample_input
 from editbench.run.records import FAILURE_STATES, Edit, Judgment, Sample, State
 
 JUDGED: tuple[State, ...] = ("scored", "unparsed", "judge_failed")
-_SAID = ("reply", "completion", "label", "label_mass", "spread", "scores")
+_SAID = ("completion", "label", "label_mass", "spread", "scores", "named_scores")
 
 _OTHER_LANGUAGE = ("edit_instruction", "edit_instruction_en")
 """Fields of the benchmark format of which one is the instruction, and the other is left in `Sample.extra`."""
 
 WITH_IMAGE: tuple[State, ...] = ("edited", *JUDGED)
 """States of samples that have an edited image."""
+
+
+def counting(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> tuple[Edit | None, Judgment | None]:
+    """Leave out an edit that is not of the sample as planned, and a judgment that is not of that edit."""
+    if edit is not None and edit.input != sample_input(sample):
+        edit = None
+    if edit is None or edit.state != "edited" or (judgment and judgment.image_sha256 != edit.sha256):
+        judgment = None
+    return edit, judgment
 
 
 def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dict[str, Any]:
@@ -27,10 +36,7 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
         edit and the judgment that count, if they do, `score` and how that was `answered`, what the judge said, times
         and sizes; what went wrong if something did. The rest is None.
     """
-    if edit is not None and edit.input != sample_input(sample):
-        edit = None
-    if edit is None or edit.state != "edited" or (judgment and judgment.image_sha256 != edit.sha256):
-        judgment = None
+    edit, judgment = counting(sample, edit, judgment)
     last = judgment or edit
     return {
         "sample_id": sample.sample_id,
@@ -53,8 +59,20 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
         "seed": edit and edit.seed,
         "edit_latency_s": edit and edit.latency_s,
         "judge_latency_s": judgment and judgment.latency_s,
+        "reply": judgment and said(judgment),
         **{name: judgment and getattr(judgment, name) for name in _SAID},
     }
+
+
+def said(judgment: Judgment) -> str | None:
+    """What the judge replied; under several criteria each reply, of the first repeat, below the criterion's name."""
+    if not judgment.answers:
+        return judgment.reply
+    first = judgment.answers[0]
+    replies = {name: (answer.get("reply"), answer.get("completion")) for name, answer in first.items()}
+    return "\n\n".join(
+        f"{name}:\n{reply or '–'}" + (f"\nScore: {more}" if more else "") for name, (reply, more) in replies.items()
+    )
 
 
 def _size(width: int | None, height: int | None) -> list[int] | None:
@@ -67,7 +85,9 @@ def _answered(judgment: Judgment) -> str | None:
         return None
     if judgment.label_probabilities is not None:
         return "probabilities"
-    return "free" if all(c is None for c in judgment.completions or [judgment.completion]) else "prefilled"
+    completions = judgment.completions or [judgment.completion]
+    completions += [one.get("completion") for answers in judgment.answers or [] for one in answers.values()]
+    return "free" if all(completion is None for completion in completions) else "prefilled"
 
 
 def count_states(outcomes: Iterable[dict[str, Any]]) -> dict[str, int]:
@@ -83,7 +103,9 @@ def count_states(outcomes: Iterable[dict[str, Any]]) -> dict[str, int]:
     }
 
 
-def summarize_outcomes(outcomes: Iterable[dict[str, Any]], bootstrap: bool = False) -> dict[str, Any]:
+def summarize_outcomes(
+    outcomes: Iterable[dict[str, Any]], bootstrap: bool = False, scale: Scale = TEN
+) -> dict[str, Any]:
     """Statistics of the scores there are, and of the failures beside them.
 
     Returns:
@@ -96,11 +118,11 @@ def summarize_outcomes(outcomes: Iterable[dict[str, Any]], bootstrap: bool = Fal
     failed = sum(o["state"] in FAILURE_STATES for o in outcomes)
     sources = [o["source"] for o in scored]
     return {
-        **summarize(scores, sources),
+        **summarize(scores, sources, scale),
         **({"bootstrap_interval": bootstrap_interval(scores, sources)} if bootstrap else {}),
-        **with_failures(scores, failed),
+        **with_failures(scores, failed, scale),
         "failed_rate": rate(failed, failed + len(scored)),
-        **histogram(scores),
+        **histogram(scores, scale),
         "counts": count_states(outcomes),
         "answered": dict(sorted(Counter(o["answered"] for o in scored).items())),
     }
@@ -117,11 +139,11 @@ def by_turn(outcomes: Iterable[dict[str, Any]]) -> dict[int, list[dict[str, Any]
     return dict(sorted(turns.items()))
 
 
-def macro(outcomes: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def macro(outcomes: Iterable[dict[str, Any]], scale: Scale = TEN) -> dict[str, Any]:
     """The unweighted mean of the categories' means, of those that have one, with its clustered interval."""
     scored = [o for o in outcomes if o["score"] is not None]
     scores, categories, sources = ([o[key] for o in scored] for key in ("score", "category", "source"))
-    found = macro_mean(scores, categories, sources)
+    found = macro_mean(scores, categories, sources, scale)
     return {key: found[key] for key in ("mean", "standard_error", "interval")} | {"categories": found["groups"]}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from editbench.analysis.statistics import clustered_mean
+from editbench.analysis.statistics import TEN, Scale, clustered_mean
 
 POWER = 0.8
 SIGNIFICANCE = 0.05
@@ -21,12 +21,15 @@ _PATTERNS = 9_999
 _PATTERNS_AT_ONCE = 500
 
 
-def compare_scores(base: Sequence[float], other: Sequence[float], clusters: Sequence[Hashable]) -> dict[str, Any]:
+def compare_scores(
+    base: Sequence[float], other: Sequence[float], clusters: Sequence[Hashable], scale: Scale = TEN
+) -> dict[str, Any]:
     """Compare the scores of two runs on the same samples.
 
     Args:
-        base, other: A score of each sample, 0 to 10, in one order.
+        base, other: A score of each sample, in one order.
         clusters: For each sample the digest of its source image.
+        scale: Lowest and highest score.
 
     Returns:
         `n`, `clusters`, `base_mean`, `other_mean`; `difference` (other - base), its clustered `standard_error` and 95 %
@@ -34,7 +37,8 @@ def compare_scores(base: Sequence[float], other: Sequence[float], clusters: Sequ
         What cannot be known is None.
     """
     differences = np.asarray(other, dtype=np.float64) - np.asarray(base, dtype=np.float64)
-    spread = clustered_mean(differences.tolist(), clusters, within=(-10.0, 10.0))
+    width = scale[1] - scale[0]
+    spread = clustered_mean(differences.tolist(), clusters, within=(-width, width))
     p, method = sign_flip_test(differences, clusters)
     return {
         "n": spread["n"],

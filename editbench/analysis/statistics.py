@@ -14,18 +14,23 @@ from scipy import stats
 
 Summary = dict[str, Any]
 
+Scale = tuple[float, float]
+"""Lowest and highest score there can be."""
+
+TEN: Scale = (0.0, 10.0)
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 _VALUES_AT_ONCE = 4_000_000
 """Of a bootstrap's resamples: bounds its memory."""
 
 
-def summarize(scores: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Summary:
+def summarize(scores: Sequence[float], clusters: Sequence[Hashable] | None = None, scale: Scale = TEN) -> Summary:
     """Summarize scores.
 
     Args:
-        scores: Scores from 0 to 10, those of failed samples left out (how many that are is reported beside it).
+        scores: Scores on the scale, those of failed samples left out (how many that are is reported beside it).
         clusters: For each score what its sample shares with others, the digest of its source image; None: nothing.
+        scale: Lowest and highest score.
 
     Returns:
         `mean`, `std` (of the sample, n - 1 in the denominator), `median`, `min`, `max` and `n`, and of `clustered_mean`
@@ -33,7 +38,7 @@ def summarize(scores: Sequence[float], clusters: Sequence[Hashable] | None = Non
         a score, `std` with a single one.
     """
     values = np.asarray(scores, dtype=np.float64)
-    spread = clustered_mean(scores, range(len(scores)) if clusters is None else clusters, within=(0.0, 10.0))
+    spread = clustered_mean(scores, range(len(scores)) if clusters is None else clusters, within=scale)
     known = values.size > 0
     return {
         "mean": spread["mean"],
@@ -74,7 +79,7 @@ def macro_mean(
     values: Sequence[float],
     groups: Sequence[Hashable],
     clusters: Sequence[Hashable],
-    within: tuple[float, float] = (0.0, 10.0),
+    within: Scale = TEN,
 ) -> dict[str, Any]:
     """Give the unweighted mean of the groups' means, its standard error clustered as in `clustered_mean`.
 
@@ -155,8 +160,8 @@ def rate(count: int, of: int) -> dict[str, Any]:
     return {"count": count, "of": of, "rate": count / of, "interval": [float(interval.low), float(interval.high)]}
 
 
-def with_failures(scores: Sequence[float], failed: int) -> dict[str, Any]:
-    """Say what failures could change: the mean with each as 0, and the range from all as 0 to all as 10.
+def with_failures(scores: Sequence[float], failed: int, scale: Scale = TEN) -> dict[str, Any]:
+    """Say what failures could change: the mean with each at the scale's lower end, and the range to all at its upper.
 
     Returns:
         `mean_with_failures_as_min`, and `mean_range` as [worst, best]; None where nothing was scored or failed.
@@ -164,8 +169,9 @@ def with_failures(scores: Sequence[float], failed: int) -> dict[str, Any]:
     done = len(scores) + failed
     if not done:
         return {"mean_with_failures_as_min": None, "mean_range": None}
-    worst = math.fsum(scores) / done
-    return {"mean_with_failures_as_min": worst, "mean_range": [worst, worst + 10 * failed / done]}
+    low, high = scale
+    worst = (math.fsum(scores) + low * failed) / done
+    return {"mean_with_failures_as_min": worst, "mean_range": [worst, worst + (high - low) * failed / done]}
 
 
 def extreme_categories(means: Mapping[str, float | None]) -> tuple[str | None, str | None]:

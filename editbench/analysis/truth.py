@@ -59,9 +59,9 @@ def true_score(source: Image.Image, edited: Image.Image, truth: Truth) -> TrueSc
         `score`, 0 to 10; `strict`, whether every cell is right; `cells_right`, the share of cells that are.
     """
     small = [averaged(image) for image in (source, edited, truth.target)]
-    score, errors = score_pixels(small[0], small[1], small[2], truth.cells)
-    right = errors <= RIGHT
-    return {"score": float(score), "strict": bool(right.all()), "cells_right": float(right.mean())}
+    found = score_pixels(small[0], small[1], small[2], truth.cells)
+    right = found.errors <= RIGHT
+    return {"score": float(found.score), "strict": bool(right.all()), "cells_right": float(right.mean())}
 
 
 def averaged(image: Image.Image) -> Pixels:
@@ -78,14 +78,31 @@ def cell_errors(one: Pixels, other: Pixels, cells: int) -> Pixels:
     return errors
 
 
-def score_pixels(source: Pixels, edited: Pixels, target: Pixels, cells: int) -> tuple[Pixels, Pixels]:
+@dataclass(frozen=True)
+class PixelScores:
+    """What pixels say of edits.
+
+    Attributes:
+        done: S, how far the cells to be changed have come, 0 to 1, (...).
+        kept: P, what is left of all others, 0 to 1, (...).
+        errors: Of all cells against the wanted picture, (..., cells * cells).
+    """
+
+    done: Pixels
+    kept: Pixels
+    errors: Pixels
+
+    @property
+    def score(self) -> Pixels:
+        """10 S P, (...)."""
+        return 10 * self.done * self.kept
+
+
+def score_pixels(source: Pixels, edited: Pixels, target: Pixels, cells: int) -> PixelScores:
     """Score edits by 10 S P: S how far the cells to be changed have come, P what is left of all others.
 
     Of a cell whose error was b before the edit and is e after it, (b - e) / (b - BLIND) has been done, 0 to 1; S is
     the mean of it. P is exp(-mean error of the others / SPOILT). Errors up to BLIND count as none.
-
-    Returns:
-        The scores, 0 to 10, (...); the errors of all cells, (..., cells * cells).
     """
     errors = cell_errors(edited, target, cells)
     before = np.broadcast_to(cell_errors(source, target, cells), errors.shape)
@@ -94,4 +111,4 @@ def score_pixels(source: Pixels, edited: Pixels, target: Pixels, cells: int) -> 
     done = np.clip(1 - left / np.maximum(before - BLIND, 1e-9), 0, 1)
     share = np.where(changes, done, 0).sum(-1) / np.maximum(changes.sum(-1), 1)
     spoilt = np.where(changes, 0, left).sum(-1) / np.maximum((~changes).sum(-1), 1)
-    return 10 * share * np.exp(-spoilt / SPOILT), errors
+    return PixelScores(share, np.exp(-spoilt / SPOILT), errors)

@@ -28,6 +28,8 @@ def check_components(config: Config) -> None:
     _check_judge_methods(config.judge)
     if config.metric:
         check_metric(config.metric)
+    if config.tracker:
+        check_tracker(config.tracker)
 
 
 def check_metric(settings: ComponentConfig) -> None:
@@ -42,6 +44,22 @@ def check_metric(settings: ComponentConfig) -> None:
         raise UserError(
             f"metric._target_={settings.target}: has no method 'measure'; give it one "
             "(editbench/analysis/known_truth.py tells which), or choose another metric"
+        )
+
+
+def check_tracker(settings: ComponentConfig) -> None:
+    """Check that a tracker's class takes its arguments; its package is not asked for.
+
+    Raises:
+        UserError: it does not.
+    """
+    cls = component_class(settings, "tracker")
+    check_arguments(settings, "tracker", cls)
+    lacking = [method for method in ("start", "log", "finish") if not hasattr(cls, method)]
+    if lacking:
+        raise UserError(
+            f"tracker._target_={settings.target}: has no method {lacking[0]!r}; give it one "
+            "(editbench/trackers/base.py tells which), or choose another tracker"
         )
 
 

@@ -19,7 +19,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from editbench.config.annotations import fits, in_words
+from editbench.config.check_protocol import check_protocol
 from editbench.config.places import CONF_DIR, in_checkout
+from editbench.config.prompt_file import with_prompts
+from editbench.config.protocol import ProtocolConfig
 from editbench.config.schema import ComponentConfig, Config, JudgeConfig, RubricConfig, SourceConfig
 from editbench.config.typed_texts import keep_texts
 from editbench.config.wording import one_sentence
@@ -42,6 +45,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     OmegaConf.register_new_resolver("checkout", in_checkout, replace=True)
     OmegaConf.register_new_resolver("stem", _stem, replace=True)
     searched = _search_path(config_dir) if config_dir else []
+    overrides = _own_file(overrides)
     learn_secrets([_by_last_key(override) for override in overrides])
     _refuse(overrides)
     GlobalHydra.instance().clear()
@@ -55,7 +59,30 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
         raise UserError(f"a YAML file of the configuration cannot be read: {' '.join(str(error).split())}") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: group=null
         raise UserError(hide(one_sentence(error, [*searched, *overrides], CONF_DIR))) from error
-    return check(typing.cast(dict[str, Any], resolved))
+    whole = typing.cast(dict[str, Any], resolved)
+    return check({**whole, "protocol": with_prompts(whole["protocol"])})
+
+
+def refuse_nano_by_default(overrides: Sequence[str], config: Config) -> None:
+    """Refuse own data with models that nobody has chosen and that know the scenes alone.
+
+    Raises:
+        UserError: the editor or the judge is the default one, and the dataset is not.
+    """
+    given = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    own = next((f"{key}={given[key]}" for key in ("dataset.path", "dataset") if key in given), "dataset=scenes")
+    for group in ("editor", "judge"):
+        if own != "dataset=scenes" and group not in given and getattr(config, group).name == "nano":
+            raise UserError(
+                f"{own}: the default {group}, nano, knows nothing but the scenes; give {group}=… "
+                f"({group}=tiny tries a run out, with random weights)"
+            )
+
+
+def _own_file(overrides: Sequence[str]) -> list[str]:
+    """A path without a dataset is that of a benchmark file, not another place of the default one."""
+    keys = {override.lstrip("+").partition("=")[0] for override in overrides}
+    return ["dataset=json_file"] * ("dataset.path" in keys and "dataset" not in keys) + [*overrides]
 
 
 def _stem(path: Any) -> str:
@@ -100,6 +127,7 @@ def check(resolved: dict[str, Any]) -> Config:
     for name, rubric in config.rubrics.items():
         rubric.system_prompt = _with_answer(name, rubric, config.judge.mode)
     _check_sampling(config.judge)
+    check_protocol(config.protocol, config.judge, config.rubrics)
     for group in ("editor", "judge"):
         _check_trust(group, getattr(config, group).kwargs)
     return config
@@ -115,6 +143,15 @@ def check_sources(resolved: dict[str, Any]) -> tuple[ComponentConfig, SourceConf
     """
     dataset = _build(ComponentConfig, resolved.get("dataset", {}), "dataset.")
     return dataset, _build(SourceConfig, resolved.get("source", {}), "source.")
+
+
+def read_protocol(resolved: dict[str, Any]) -> ProtocolConfig:
+    """Read by which protocol edits were judged, out of a run's configuration; of earlier versions it is `seed`.
+
+    Raises:
+        UserError: its settings are wrong.
+    """
+    return _build(ProtocolConfig, resolved.get("protocol") or {}, "protocol.")
 
 
 def _build(cls: type[Built], node: Any, prefix: str) -> Built:
@@ -141,8 +178,11 @@ def _value(wanted: Any, value: Any, key: str) -> Any:
         return _build(typing.cast(type[Any], wanted), value, f"{key}.")
     if wanted == ComponentConfig | None:
         return None if value is None else _build(ComponentConfig, value, f"{key}.")
-    if wanted == dict[str, RubricConfig] and isinstance(value, dict):
-        return {name: _build(RubricConfig, rubric, f"{key}.{name}.") for name, rubric in value.items()}
+    item = typing.get_args(wanted)[-1] if typing.get_origin(wanted) in (dict, list) else None
+    if dataclasses.is_dataclass(item) and isinstance(value, dict) and typing.get_origin(wanted) is dict:
+        return {name: _value(item, one, f"{key}.{name}") for name, one in value.items()}
+    if dataclasses.is_dataclass(item) and isinstance(value, list) and typing.get_origin(wanted) is list:
+        return [_value(item, one, f"{key}.{number}") for number, one in enumerate(value)]
     if not fits(value, wanted):
         raise UserError(f"{key}={value!r}: must be {in_words(wanted)}")
     return Path(value).expanduser() if wanted is Path else value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from editbench.config.annotations import Count, CountOrZero, Rule
+from editbench.config.protocol import ProtocolConfig
 
 AutoOrCount = Literal["auto"] | Count
 Fraction = Annotated[float, Rule(lambda number: 0 <= number <= 1, "a fraction from 0 to 1")]
@@ -115,6 +116,8 @@ class ReportConfig:
     """Whether edits are compared with their sources pixel by pixel, and thumbnails made; on the CPU, once for each."""
     bootstrap: bool = False
     """Whether intervals are also made by resampling source images, 10,000 times: seconds for thousands of samples."""
+    published: bool = False
+    """Whether figures that others have published stand beside those of the protocol."""
     single_file: bool = False
     """Whether report.html holds the thumbnails too, to be passed on as a single file; else they lie in thumbs/."""
 
@@ -217,6 +220,16 @@ class Config:
     judge: JudgeConfig
     metric: ComponentConfig | None = None
     """What measures edits beside the judge, from the pictures alone, in the report phase; None: nothing."""
+    tracker: ComponentConfig | None = None
+    """Where the report phase also sends what it finds; None: nowhere."""
     rubrics: dict[str, RubricConfig]
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    """Under which criteria edits are judged, and how that makes scores."""
     resolved: dict[str, Any]
     """The whole configuration as plain data without secrets, for config.yaml and the report."""
+
+    @property
+    def judge_sees_source(self) -> bool:
+        """Whether the judge is shown any source image beside the edits."""
+        shown = [criterion.images == "source_and_edit" for criterion in self.protocol.criteria.values()]
+        return any(shown) if shown else self.judge.compare_with_original

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-_CHOICES = ("dataset", "editor", "judge", "experiment", "hydra.searchpath")
+_CHOICES = ("dataset", "protocol", "editor", "judge", "experiment", "hydra.searchpath")
 
 
 def one_sentence(error: Exception, overrides: Sequence[str], conf_dir: Path) -> str:

@@ -21,6 +21,29 @@ from PIL import Image
 CUT_OFF = "…"
 """Last character of a reply that was cut off; a number right before it is no score, its end is missing."""
 
+ImagesStand = Literal["first", "last"]
+"""Where a request's images stand: before its text, or behind it, as VIEScore's prompts have them."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """The numbers that a reply is to hold.
+
+    Attributes:
+        criterion: Name of what is judged.
+        labels: What the reply calls each number, in order.
+        low, high: Lowest and highest value of each.
+        whole: Whether they are whole numbers.
+        title: What is judged, for people; a reply with a single number may call it so.
+    """
+
+    criterion: str
+    labels: tuple[str, ...]
+    low: float
+    high: float
+    whole: bool = True
+    title: str = ""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -36,6 +59,7 @@ class Request:
             score lacks (a few tokens), or one `label` (mode `expected`).
         seed: What a judge that draws its replies draws this one by; None for others. `prepare` must not use it, as what
             it makes serves for several replies with `judge.repeats`: `reply` is given the seeds.
+        form: The numbers that a protocol's criterion asks for; None: the rubric's one score from 0 to 10.
     """
 
     index: int
@@ -45,6 +69,7 @@ class Request:
     answer_start: str = ""
     wanted: Literal["reply", "number", "label"] = "reply"
     seed: int | None = None
+    form: Form | None = None
 
 
 class Judge(Protocol):

@@ -2,7 +2,7 @@
 
 While a batch is on the device, those behind it are read, decoded and prepared in background threads. A batch that fails
 is halved until what fails stands alone; that sample is put on record as failed. No failure and no answer is ever turned
-into a score here: scores come from `judges/reply.py` and `judges/labels.py` alone.
+into a score here: scores come from `judges/reply.py`, `reply_numbers.py` and `labels.py` alone.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
@@ -21,18 +21,36 @@ from editbench.datasets.base import Dataset, read_sources
 from editbench.distributed import devices
 from editbench.errors import UserError
 from editbench.judges.ahead import preparation_workers, work_ahead
+from editbench.judges.answers import fail, read_probabilities, read_reply
 from editbench.judges.base import Judge, Request
+from editbench.judges.combine import combine
 from editbench.judges.controls import stand_in
-from editbench.judges.labels import read_labels
-from editbench.judges.prompts import prompts
+from editbench.judges.prompts import Criterion, criteria_for, prompts
 from editbench.judges.repeats import merge, with_seeds
-from editbench.judges.reply import continuation, read_score
+from editbench.judges.reply import continuation
 from editbench.run.folder import RunDir
 from editbench.run.records import JudgeTask, Judgment
 from editbench.run.shards import read_edited
-from editbench.text import hide, printable
+from editbench.text import printable
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Part:
+    """A batch on its way under one criterion.
+
+    Attributes:
+        criteria: What is asked of the samples that are judged under it, by position in the batch.
+        judgments: Theirs, filled in as things become known.
+        requests: Theirs; none for a sample that has failed already.
+        prepared: What the judge made of the requests; None where that failed.
+    """
+
+    criteria: dict[int, Criterion] = field(default_factory=dict)
+    judgments: dict[int, Judgment] = field(default_factory=dict)
+    requests: dict[int, Request] = field(default_factory=dict)
+    prepared: Any = None
 
 
 @dataclass
@@ -40,15 +58,13 @@ class Batch:
     """A batch on its way.
 
     Attributes:
-        judgments: One per task, in order, filled in as things become known.
-        requests: What is asked, by position in `judgments`; none for a sample that has failed already.
-        prepared: What the judge made of the requests; None where that failed.
+        size: How many samples it has.
+        parts: Under which criteria, by name; each is a batch of requests that begin alike.
         seconds: Time spent on it so far.
     """
 
-    judgments: list[Judgment]
-    requests: dict[int, Request]
-    prepared: Any = None
+    size: int
+    parts: dict[str, Part] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -93,25 +109,30 @@ class BatchJudge:
     def prepare(self, tasks: Sequence[JudgeTask]) -> Batch:
         """Do for a batch all that needs no device; called from several threads at once."""
         started = time.monotonic()
-        batch = Batch([], {})
+        batch = Batch(len(tasks))
         for position, task in enumerate(tasks):
-            judgment = task.judgment("unparsed")
-            judgment.batch_size = self._batch_size
-            batch.judgments.append(judgment)
+            criteria = criteria_for(self._config, task.sample)
+            parts = [batch.parts.setdefault(one.name, Part()) for one in criteria]
+            for part, criterion in zip(parts, criteria, strict=True):
+                part.criteria[position] = criterion
+                part.judgments[position] = task.judgment("unparsed")
+                part.judgments[position].batch_size = self._batch_size
             try:
-                batch.requests[position] = self.request(task)
+                for part, request in zip(parts, self.requests(task), strict=True):
+                    part.requests[position] = request
             except Exception as error:
-                _fail(judgment, error)
-        if batch.requests:
+                for part in parts:
+                    fail(part.judgments[position], error)
+        for part in batch.parts.values():
             try:
-                batch.prepared = self._judge.prepare(list(batch.requests.values()))
+                part.prepared = self._judge.prepare(list(part.requests.values())) if part.requests else None
             except Exception:
                 logger.debug("a batch could not be prepared and is tried again", exc_info=True)
         batch.seconds = time.monotonic() - started
         return batch
 
     def judge(self, batch: Batch) -> list[Judgment]:
-        """Ask, with `judge.repeats` several times, and let the judge complete what holds no score."""
+        """Ask under each criterion, with `judge.repeats` several times; what lacks its score is completed first."""
         started = time.monotonic()
         repeats = [self._judge_once(batch, number) for number in range(self._config.judge.repeats)]
         judgments = repeats[0] if len(repeats) == 1 else [merge(of_one) for of_one in zip(*repeats, strict=True)]
@@ -120,39 +141,52 @@ class BatchJudge:
             judgment.latency_s = round(batch.seconds / len(judgments), 4)
         return judgments
 
-    def _judge_once(self, prepared: Batch, repeat: int) -> list[Judgment]:
+    def _judge_once(self, batch: Batch, repeat: int) -> list[Judgment]:
         """Judge a batch that stays as it was prepared, by the seeds of one repeat."""
-        judgments = [dataclasses.replace(judgment) for judgment in prepared.judgments]
-        batch = Batch(judgments, self._seeded(prepared.requests, judgments, repeat), prepared.prepared)
-        self._ask(batch)
+        answered = {name: self._ask_under(part, repeat) for name, part in batch.parts.items()}
+        return [
+            combine({name: of[position] for name, of in answered.items() if position in of}, self._config.protocol)
+            for position in range(batch.size)
+        ]
+
+    def _ask_under(self, prepared: Part, repeat: int) -> dict[int, Judgment]:
+        """Ask a batch under one criterion, and let the judge complete what lacks its score."""
+        judgments = {position: dataclasses.replace(one) for position, one in prepared.judgments.items()}
+        part = dataclasses.replace(prepared, judgments=judgments)
+        part.requests = self._seeded(part, repeat)
+        self._ask(part)
         if self._config.judge.complete_replies and not self._expects:
-            unread = [i for i in batch.requests if batch.judgments[i].state == "unparsed"]
-            begun = {i: continuation(batch.judgments[i].reply or "") for i in unread}
+            completable = [i for i in part.requests if part.criteria[i].can_be_completed]
+            unread = [i for i in completable if judgments[i].state == "unparsed"]
+            begun = {i: continuation(judgments[i].reply or "") for i in unread}
             requests = {
-                i: dataclasses.replace(batch.requests[i], answer_start=begun[i], wanted="number") for i in unread
+                i: dataclasses.replace(part.requests[i], answer_start=begun[i], wanted="number") for i in unread
             }
-            self._ask(Batch(judgments, self._seeded(requests, judgments, repeat)))
+            more = dataclasses.replace(part, requests=requests, prepared=None)
+            more.requests = self._seeded(more, repeat)
+            self._ask(more)
         return judgments
 
-    def _seeded(self, requests: dict[int, Request], judgments: list[Judgment], repeat: int) -> dict[int, Request]:
-        return with_seeds(requests, judgments, repeat) if self._config.judge.is_sampling else requests
+    def _seeded(self, part: Part, repeat: int) -> dict[int, Request]:
+        is_sampling = self._config.judge.is_sampling
+        return with_seeds(part.requests, part.judgments, repeat) if is_sampling else part.requests
 
-    def _ask(self, batch: Batch) -> None:
-        """Put the answers to a batch's requests, and the scores that they hold, into its judgments."""
-        requests = list(batch.requests.values())
-        prepared = None if batch.prepared is None else (batch.prepared, _seeds(requests))
+    def _ask(self, part: Part) -> None:
+        """Put the answers to requests, and what they hold, into their judgments."""
+        requests = list(part.requests.values())
+        prepared = None if part.prepared is None else (part.prepared, _seeds(requests))
         answers = ask(requests, lambda some: (self._judge.prepare(some), _seeds(some)), self._answer, prepared)
-        for position, answer in zip(batch.requests, answers, strict=True):
-            judgment = batch.judgments[position]
+        for position, answer in zip(part.requests, answers, strict=True):
+            judgment = part.judgments[position]
             try:
                 if isinstance(answer, Exception):
                     raise answer
                 if self._expects:
-                    _read_probabilities(judgment, answer, self._config.judge)
+                    read_probabilities(judgment, answer, self._config.judge)
                 else:
-                    _read_reply(judgment, answer, self._config.rubrics[judgment.category].title)
+                    read_reply(judgment, answer, part.criteria[position])
             except Exception as error:
-                _fail(judgment, error)
+                fail(judgment, error)
 
     def _answer(self, prepared_and_seeds: tuple[Any, list[int]]) -> list[Any]:
         prepared, seeds = prepared_and_seeds
@@ -163,19 +197,28 @@ class BatchJudge:
             raise TypeError(f"the judge gave {[type(reply).__name__ for reply in replies]}, replies must be str")
         return list(replies)
 
-    def request(self, task: JudgeTask) -> Request:
-        """What the judge is asked about a sample; raises if its images cannot be read."""
+    def requests(self, task: JudgeTask) -> list[Request]:
+        """What the judge is asked about a sample, one request per criterion; raises if its images cannot be read."""
         sample, edit = task.sample, task.edit
-        png = read_edited(self._run_dir.edits, edit)
-        edit_first, with_source = task.control == "swapped", self._config.judge.compare_with_original
-        shown = [stand_in(task, images.decode_rgb(png), lambda: self._read_sources(task)[0])]
-        if with_source:
+        edited = stand_in(
+            task, images.decode_rgb(read_edited(self._run_dir.edits, edit)), lambda: self._read_sources(task)[0]
+        )
+        criteria, edit_first = criteria_for(self._config, sample), task.control == "swapped"
+        shown = [edited]
+        if any(criterion.with_source for criterion in criteria):
             sources = self._read_sources(task)
             shown = shown + sources if edit_first else sources + shown
-        system, user = prompts(self._config.rubrics[sample.category], sample, with_source, edit_first)
-        if self._expects:
-            return Request(sample.index, system, user, tuple(shown), ANSWER_START, "label")
-        return Request(sample.index, system, user, tuple(shown))
+        start: dict[str, Any] = {"answer_start": ANSWER_START, "wanted": "label"} if self._expects else {}
+        return [
+            Request(
+                sample.index,
+                *prompts(criterion, sample, edit_first),
+                tuple(shown if criterion.with_source else [edited]),
+                form=criterion.form,
+                **start,
+            )
+            for criterion in criteria
+        ]
 
     def _read_sources(self, task: JudgeTask) -> list[Image.Image]:
         if task.before:
@@ -247,33 +290,3 @@ def add_up(counted: Iterable[dict[str, dict[str, int]]]) -> dict[str, dict[str, 
             for what, number in counts.items():
                 total[what] = total.get(what, 0) + number
     return sums
-
-
-def _read_reply(judgment: Judgment, answer: str, title: str) -> None:
-    """Read the score out of a reply, or out of what completes the one that is there."""
-    if judgment.reply is None:
-        judgment.reply = answer
-    else:
-        judgment.completion = answer
-    judgment.score = read_score(judgment.reply, judgment.completion, title)
-    judgment.state = "unparsed" if judgment.score is None else "scored"
-
-
-def _read_probabilities(judgment: Judgment, probabilities: Sequence[float], judge: JudgeConfig) -> None:
-    """Read the score out of label probabilities; what are no probabilities raises ValueError."""
-    found = read_labels(probabilities, judge.labels, judge.min_label_mass)
-    judgment.label_probabilities, judgment.label, judgment.label_mass = found.probabilities, found.label, found.mass
-    judgment.score, judgment.spread = found.score, found.spread
-    if found.score is None:
-        judgment.error = (
-            f"the labels have {found.mass:g} of the probability, judge.min_label_mass={judge.min_label_mass} is needed"
-        )
-    else:
-        judgment.state = "scored"
-
-
-def _fail(judgment: Judgment, error: Exception) -> None:
-    judgment.state = "judge_failed"
-    judgment.error_type, judgment.error = type(error).__name__, hide(str(error))
-    logger.warning("sample %s: %s: %s", *map(printable, (judgment.sample_id, judgment.error_type, judgment.error)))
-    logger.debug("the traceback", exc_info=error)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from editbench.config.schema import ANSWER_START
 from editbench.images import encode_png
-from editbench.judges.base import CUT_OFF, Request
+from editbench.judges.base import CUT_OFF, ImagesStand, Request
 from editbench.text import WORD_JOINER, hide
 
 THINKING = re.compile(r"(</?think(?:ing)?>)")
@@ -56,6 +56,7 @@ class ChatSettings:
     max_new_tokens: int
     temperature: float
     top_logprobs: int
+    images: ImagesStand
     more: dict[str, Any]
 
     def body(self, request: Request) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class ChatSettings:
         limits = {"number": NUMBER_TOKENS, "label": 1 if prefilled else LABEL_TOKENS}
         return self.filled_up(
             {
-                "messages": messages(request, self.prefill),
+                "messages": messages(request, self.prefill, self.images),
                 "max_tokens": limits.get(request.wanted, self.max_new_tokens),
                 **(CONTINUE if prefilled else {}),
                 **({"logprobs": True, "top_logprobs": self.top_logprobs} if request.wanted == "label" else {}),
@@ -83,17 +84,19 @@ class ChatSettings:
         return {field: value for field, value in body.items() if value is not None}
 
 
-def messages(request: Request, prefill: bool) -> list[dict[str, Any]]:
+def messages(request: Request, prefill: bool, images: ImagesStand = "first") -> list[dict[str, Any]]:
     """Lay a request out: system, then images and text in one turn, then the judge's own turn if it is begun.
 
     Args:
         request: The request.
         prefill: Whether the server can go on with a turn that is begun; if not, that is left out.
+        images: Whether the images stand before the text or behind it.
     """
+    said = [{"type": "text", "text": as_plain(request.user)}]
     shown = [{"type": "image_url", "image_url": {"url": _data_uri(image)}} for image in request.images]
     turns: list[dict[str, Any]] = [
         {"role": "system", "content": request.system},
-        {"role": "user", "content": [*shown, {"type": "text", "text": as_plain(request.user)}]},
+        {"role": "user", "content": shown + said if images == "first" else said + shown},
     ]
     if prefill and request.answer_start:
         turns.append({"role": "assistant", "content": begun(request)})

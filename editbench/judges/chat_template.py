@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from editbench.errors import UserError
-from editbench.judges.base import Request
+from editbench.judges.base import ImagesStand, Request
 from editbench.text import as_plain_text
 
 OPENED = re.compile(r"<(think(?:ing)?)>\s*\Z")
@@ -18,6 +18,7 @@ class ChatTemplate:
         processor: The processor.
         thinking: Whether the judge is to think first, as the template's `enable_thinking` says; false also closes a
             block that the template opens all the same. None: as the template has it.
+        images: Whether the images of a request stand before its text or behind it.
 
     Attributes:
         opening: The mark of a thinking block that prompts end with; empty where they open none.
@@ -26,9 +27,10 @@ class ChatTemplate:
         UserError: thinking is wanted, and the template knows none.
     """
 
-    def __init__(self, processor: Any, thinking: bool | None) -> None:
+    def __init__(self, processor: Any, thinking: bool | None, images: ImagesStand = "first") -> None:
+        self._images = images
         self._arguments = {} if thinking is None else {"enable_thinking": thinking}
-        question = [_turn("user", "?")]
+        question = [_turn("user", _text("?"))]
         prompt = _render(processor, question, self._arguments)
         block = OPENED.search(prompt)
         if thinking and not block and prompt == _render(processor, question, {"enable_thinking": False}):
@@ -48,12 +50,18 @@ class ChatTemplate:
             return as_plain_text(text, processor.tokenizer)
 
         begun = "".join(part if MARKS.match(part) else plain(part) for part in MARKS.split(request.answer_start))
-        turns = [_turn("system", request.system), _turn("user", plain(request.user), len(request.images))]
+        shown, said = [{"type": "image"} for _ in request.images], _text(plain(request.user))
+        asked = shown + said if self._images == "first" else said + shown
+        turns = [_turn("system", _text(request.system)), _turn("user", asked)]
         return _render(processor, turns, self._arguments) + self._closing + begun.removeprefix(self.opening)
 
 
-def _turn(role: str, text: str, images: int = 0) -> dict[str, Any]:
-    return {"role": role, "content": [*[{"type": "image"}] * images, {"type": "text", "text": text}]}
+def _turn(role: str, content: list[dict[str, str]]) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def _text(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
 
 
 def _render(processor: Any, turns: list[dict[str, Any]], arguments: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from editbench.config.schema import Config
-from editbench.judges.prompts import prompts
+from editbench.judges.prompts import asked_words
 from editbench.run.identity import judging_seed, judgment_unit
 from editbench.run.records import WRONG_EDITS, ControlKind, JudgeTask, Sample
 
@@ -47,7 +47,7 @@ def make_control_tasks(
     found = {task.sample.sample_id: task for task in real}
     ordered = sorted(real, key=lambda task: _choice(task.sample))
     kinds: list[ControlKind] = [*WRONG_EDITS, "again"]
-    if config.judge.compare_with_original:
+    if config.judge_sees_source:
         kinds.append("swapped")
     seen: defaultdict[str, int] = defaultdict(int)
     tasks: list[JudgeTask] = []
@@ -114,8 +114,7 @@ def _as_control(task: JudgeTask, kind: ControlKind, other: JudgeTask | None) -> 
 
 def _unit(config: Config, task: JudgeTask, judge: dict[str, Any]) -> str:
     """Digest of all that decides a control's judgment; the unit that it is compared with names the source and edit."""
-    rubric = config.rubrics[task.sample.category]
-    words = prompts(rubric, task.sample, config.judge.compare_with_original, task.control == "swapped")
+    words = asked_words(config, task.sample, task.control == "swapped")
     return judgment_unit([task.compared_with, task.control, task.edit.sha256 or ""], words, judge)
 
 

@@ -14,7 +14,8 @@ class FakeJudge:
     Args:
         devices: Not used.
         replies: Replies in dataset order, the sample at index i getting item i; an item that is a list of two holds
-            the reply, and what the judge goes on with where that holds no score. None: derived from the pixels.
+            the reply, and what the judge goes on with where that holds no score; one that is a mapping holds such items
+            by criterion of the protocol. None: derived from the pixels, in the form that is asked for.
         latency_s: Seconds each batch waits, as a model would take.
         temperature: Above 0: what is derived from the pixels is derived from the seed too.
     """
@@ -22,7 +23,7 @@ class FakeJudge:
     def __init__(
         self,
         devices: list[str],
-        replies: list[str | list[str]] | None = None,
+        replies: list[str | list[str] | dict[str, str | list[str]]] | None = None,
         latency_s: float = 0.0,
         temperature: float = 0.0,
     ) -> None:
@@ -56,11 +57,20 @@ class FakeJudge:
         return {"note": "FAKE judge: the scores come from no model and mean nothing."}
 
     def _one(self, request: Request, seed: int | None = None) -> str:
+        form = request.form
+        if self._replies is None and form is not None:
+            digest, steps = _digest(request, seed), int(form.high - form.low) + 1
+            return "\n".join(f"{label}: {form.low + digest[i] % steps:g}" for i, label in enumerate(form.labels))
         if self._replies is None:
             return f"Score: {int.from_bytes(_digest(request, seed)[:4], 'big') % 10001 / 1000:.3f}"
         if request.index >= len(self._replies):
             raise ValueError(f"judge.replies has {len(self._replies)} items, none for the sample at {request.index}")
         item = self._replies[request.index]
+        if isinstance(item, dict):
+            name = form.criterion if form else ""
+            if name not in item:
+                raise ValueError(f"judge.replies has nothing for {name!r} of the sample at {request.index}")
+            item = item[name]
         return item if isinstance(item, str) else item[-1 if request.wanted == "number" else 0]
 
 

@@ -16,7 +16,7 @@ from editbench.config.annotations import Count, CountOrZero, Rule
 from editbench.config.schema import ANSWER_START, Positive
 from editbench.errors import UserError
 from editbench.http_json import Limits, RequestError, Server, ServerError, check_address
-from editbench.judges.base import Request
+from editbench.judges.base import ImagesStand, Request
 from editbench.judges.chat_completions import CONTINUE, ChatSettings, begun, clean, read_likely, read_reply
 from editbench.text import printable
 
@@ -63,6 +63,7 @@ class OpenAIServerJudge:
         temperature: Above 0 replies are drawn, by a seed of each request, as far as the server heeds it.
         top_logprobs: So many of the likeliest tokens are asked for in mode `expected`; a label that is not among them
             counts as 0.
+        images: Whether the images of a request stand before its text or behind it.
         body: More fields of each request; null takes a field away.
         concurrency: Requests at a time.
         timeout_s: Seconds within which a reply must be there.
@@ -85,13 +86,14 @@ class OpenAIServerJudge:
         max_new_tokens: Count = 128,
         temperature: Temperature = 0.0,
         top_logprobs: Count = 20,
+        images: ImagesStand = "first",
         body: dict[str, Any] | None = None,
         concurrency: Count = 16,
         timeout_s: Positive = 120.0,
         max_retries: CountOrZero = 5,
     ) -> None:
         self._server = Server(base_url, api_key_env, Limits(timeout_s, max_retries, concurrency), "judge")
-        self._settings = ChatSettings(model, prefill, max_new_tokens, temperature, top_logprobs, body or {})
+        self._settings = ChatSettings(model, prefill, max_new_tokens, temperature, top_logprobs, images, body or {})
         self._concurrency = concurrency
         self._lock = threading.Lock()
         self._usage: Counter[str] = Counter()

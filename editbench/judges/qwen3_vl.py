@@ -10,7 +10,7 @@ from editbench.config.annotations import Count, Rule
 from editbench.config.schema import ANSWER_START
 from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
-from editbench.judges.base import CUT_OFF, Request
+from editbench.judges.base import CUT_OFF, ImagesStand, Request
 from editbench.judges.chat_template import ChatTemplate
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Qwen3VLJudge:
         temperature: 0: replies hold the most likely token each time; above: tokens are drawn, from the model's own
             distribution at 1, and from a sharper one below.
         max_image_pixels: Larger images are scaled down to this area in pixels; None: as the processor has it.
-        thinking: As in `ChatTemplate`.
+        thinking, images: As in `ChatTemplate`.
 
     Raises:
         UserError: the chat template knows no thinking that could be wanted.
@@ -78,6 +78,7 @@ class Qwen3VLJudge:
         max_image_pixels: Count | None = None,
         thinking: bool | None = None,
         temperature: Temperature = 0.0,
+        images: ImagesStand = "first",
     ) -> None:
         import torch
         from transformers.utils import logging as transformers_logging
@@ -102,7 +103,7 @@ class Qwen3VLJudge:
         self._pinned = devices[0].startswith("cuda")
         self._of_thread = threading.local()
         self._max_new_tokens, self._temperature = max_new_tokens, temperature
-        self._template = ChatTemplate(self._processor, thinking)
+        self._template = ChatTemplate(self._processor, thinking, images)
         self._prefixes = PromptPrefixes(self._model)
         self._label_tokens: dict[str, int] = {}
         ends = self._model.generation_config.eos_token_id

@@ -13,19 +13,20 @@ DECIMALS = 6
 """What mean and spread are rounded to, so that a stored judgment gives them again exactly."""
 
 
-def with_seeds(requests: Mapping[int, Request], judgments: Sequence[Judgment], repeat: int) -> dict[int, Request]:
-    """Give requests the seeds that their replies are drawn by: from sample, control and repeat, from nothing else.
+def with_seeds(requests: Mapping[int, Request], judgments: Mapping[int, Judgment], repeat: int) -> dict[int, Request]:
+    """Give requests the seeds that their replies are drawn by: from sample, criterion, control and repeat alone.
 
     Args:
         requests: By the position of their judgment.
-        judgments: What the answers go into.
+        judgments: What the answers go into, by the same.
         repeat: Which repeat this is, from 0.
     """
     seeded = {}
     for position, request in requests.items():
         judgment = judgments[position]
         control = judgment.control if isinstance(judgment, Control) else ""
-        seed = judging_seed(judgment.sample_id, f"{request.wanted} {control}".rstrip(), repeat)
+        purpose = (request.wanted, *([request.form.criterion] if request.form else []), *([control] if control else []))
+        seed = judging_seed(judgment.sample_id, " ".join(purpose), repeat)
         seeded[position] = dataclasses.replace(request, seed=seed)
     return seeded
 
@@ -41,6 +42,12 @@ def mean_and_spread(scores: Sequence[float | None]) -> tuple[float | None, float
     return mean, round(statistics.stdev(known), DECIMALS) if len(known) > 1 else None
 
 
+def mean_of_named(repeats: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Mean of each named score over the repeats that have it."""
+    names = dict.fromkeys(name for repeat in repeats for name in repeat)
+    return {name: mean_and_spread([repeat.get(name) for repeat in repeats])[0] for name in names}
+
+
 def merge(repeats: Sequence[Judgment]) -> Judgment:
     """Make one judgment of the repeats of a sample.
 
@@ -51,14 +58,17 @@ def merge(repeats: Sequence[Judgment]) -> Judgment:
     failed = next((repeat for repeat in repeats if repeat.error is not None), repeats[0])
     scores = [repeat.score for repeat in repeats]
     mean, spread = mean_and_spread(scores)
+    answers = [one for repeat in repeats for one in repeat.answers or []]
     return dataclasses.replace(
         repeats[0],
         state="scored" if mean is not None else "unparsed" if "unparsed" in states else "judge_failed",
         score=mean,
         spread=spread,
         scores=scores,
-        replies=[repeat.reply for repeat in repeats],
-        completions=[repeat.completion for repeat in repeats],
+        replies=None if answers else [repeat.reply for repeat in repeats],
+        completions=None if answers else [repeat.completion for repeat in repeats],
+        answers=answers or None,
+        named_scores=mean_of_named([repeat.named_scores or {} for repeat in repeats]) if answers else None,
         error_type=failed.error_type,
         error=failed.error,
     )

@@ -66,7 +66,7 @@ def parse_score(reply: str, title: str | None = None) -> float | None:
     Returns:
         The score, 0.0 to 10.0, or None if the reply is unparsed.
     """
-    text = _answer(reply)
+    text = plain_answer(reply)
     try:
         text, named = take_json(text)
     except (ValueError, RecursionError):
@@ -97,7 +97,7 @@ def continuation(reply: str) -> str:
     return reply.removesuffix(CUT_OFF).rstrip() + end + ANSWER_START
 
 
-def _answer(reply: str) -> str:
+def plain_answer(reply: str) -> str:
     """Return what follows the thinking, in plain characters, without Markdown; empty if the thinking is unclosed."""
     body = reply.rstrip()
     if body.endswith(("…", "...")):

@@ -37,8 +37,22 @@ def take_json(text: str) -> tuple[str, list[tuple[int, Any]]]:
     Raises:
         ValueError, RecursionError: there is JSON that cannot be decoded.
     """
+    rest, values = find_json(text)
+    return rest, [named for value in values for named in _named(value)]
+
+
+def find_json(text: str) -> tuple[str, list[Any]]:
+    """Find the JSON in a text, as `take_json` does.
+
+    Returns:
+        The text with `BLANK` in place of each JSON value; the values, in which objects are tuples of pairs and numbers
+        are text.
+
+    Raises:
+        ValueError, RecursionError: there is JSON that cannot be decoded.
+    """
     parts: list[str] = []
-    named: list[tuple[int, Any]] = []
+    values: list[Any] = []
     end, strict = 0, True
     while match := START.search(text, end):
         try:
@@ -48,10 +62,10 @@ def take_json(text: str) -> tuple[str, list[tuple[int, Any]]]:
                 raise
             text, strict = text[:end] + LENIENT.sub(_as_json, text[end:]), False
             continue
-        named += _named(value)
+        values.append(value)
         parts += [text[end : match.start()], BLANK]
         end = stop
-    return "".join([*parts, text[end:]]), named
+    return "".join([*parts, text[end:]]), values
 
 
 def _as_json(match: re.Match[str]) -> str:

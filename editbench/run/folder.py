@@ -21,7 +21,7 @@ from editbench.run.sealed_json import seal_pieces, to_json, unseal_pieces
 from editbench.run.shards import sample_end, shard_name
 from editbench.run.tally import Tally
 
-JUDGE_SECTIONS = ("judge", "rubrics", "score")
+JUDGE_SECTIONS = ("judge", "rubrics", "protocol", "score")
 """Sections of the configuration that phase 2 uses and phase 1 does not."""
 
 

@@ -20,6 +20,15 @@ _WAY_TO_SERVER = ("base_url", "api_key_env", "concurrency", "timeout_s", "max_re
 """Arguments of an editor or judge that is a server: where and how patiently it is asked. What it is asked decides, and
 the model by its name; a server has no fingerprint that could."""
 
+PROTOCOL_KEYS = (
+    "protocol.name",
+    "protocol.scale",
+    "protocol.criteria.",
+    "protocol.scores.",
+    "protocol.prompts_sha256",
+)
+"""Keys of a protocol that can change a judgment, or what its score means."""
+
 _NOT_IN_UNITS = (
     *("editor.name", "judge.batch_size", "judge.devices_per_replica", "judge.max_concurrent_loads"),
     *(f"{group}.{name}" for group in ("editor", "judge") for name in _WAY_TO_SERVER),

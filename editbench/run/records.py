@@ -132,8 +132,8 @@ class Judgment:
         state: `scored`, `unparsed` or `judge_failed`.
         unit: Hex digest of all that decides the reply (edited image, prompts, judge); see `identity.py`.
         image_sha256: Digest of the edited image's PNG bytes that were judged.
-        score: 0 to 10, or None without one; never a default. Of several replies (`judge.repeats`) the mean of those
-            that hold one.
+        score: 0 to 10, or on the protocol's own scale (`protocol.scale`); None without one, never a default. Of several
+            replies (`judge.repeats`) the mean of those that hold one.
         reply: The raw text of the reply, the first of several; None if there was none, as always in mode `expected`.
         completion: What the judge wrote behind a reply without a score and `Score: ` put behind that (prefilled);
             None if the reply was left as it is. The score is then this number.
@@ -148,6 +148,11 @@ class Judgment:
         error_type, error: Class name and message of what went wrong; None if nothing did.
         scores: With `judge.repeats` the score of each reply in order, None for one without; else None.
         replies, completions: With `judge.repeats` `reply` and `completion` of each in order; else None.
+        answers: With a protocol of several criteria what each was answered, one entry per repeat, by criterion:
+            `reply`, `completion`, the `numbers` read by name (None where not all could be read), and the `error` of a
+            request that failed. `reply` and the like are None then. Else None.
+        named_scores: With such a protocol its scores by name, None for one that cannot be had; of several repeats the
+            mean of those that have it. Else None.
     """
 
     sample_id: str
@@ -169,6 +174,8 @@ class Judgment:
     scores: list[float | None] | None = None
     replies: list[str | None] | None = None
     completions: list[str | None] | None = None
+    answers: list[dict[str, dict[str, Any]]] | None = None
+    named_scores: dict[str, float | None] | None = None
 
 
 @dataclass(slots=True)

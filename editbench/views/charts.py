@@ -62,36 +62,40 @@ def interval(
     return _markup(svg)
 
 
-def scatter(points: Mapping[tuple[float, float], int], names: tuple[str, str], title: str) -> Markup:
-    """Draw scores of two runs against each other, on axes from 0 to 10.
+def scatter(
+    points: Mapping[tuple[float, float], int], names: tuple[str, str], title: str, scale: tuple[float, float] = (0, 10)
+) -> Markup:
+    """Draw scores of two runs against each other.
 
     Args:
         points: How many samples have a pair of scores; the area of a point grows with it.
         names: What stands along the horizontal and the vertical axis.
         title: What a screen reader says.
+        scale: Lowest and highest value of both axes.
     """
+    low, high = scale
     size = _SCATTER + 2 * _MARGIN
     svg = _canvas(title, size)
     svg.attrib |= {"viewBox": f"0 0 {size} {size}", "class": "chart scatter"}
     del svg.attrib["height"]
 
     def across(score: float) -> str:
-        return f"{_MARGIN + _SCATTER * score / 10:.1f}"
+        return f"{_MARGIN + _SCATTER * (score - low) / (high - low):.1f}"
 
     def up(score: float) -> str:
-        return f"{_MARGIN + _SCATTER * (1 - score / 10):.1f}"
+        return f"{_MARGIN + _SCATTER * (high - score) / (high - low):.1f}"
 
-    for tick in range(0, 11, 2):
-        _add(svg, "line", "grid", x1=across(tick), x2=across(tick), y1=up(0), y2=up(10))
-        _add(svg, "line", "grid", x1=across(0), x2=across(10), y1=up(tick), y2=up(tick))
-        _add(svg, "text", "tick middle", x=across(tick), y=str(size - _MARGIN + 16)).text = str(tick)
-        _add(svg, "text", "tick end", x=str(_MARGIN - 8), y=f"{float(up(tick)) + 4:.1f}").text = str(tick)
-    _add(svg, "line", "mark", x1=across(0), x2=across(10), y1=up(0), y2=up(10))
+    for tick in (low + (high - low) * number / 10 for number in range(0, 11, 2)):
+        _add(svg, "line", "grid", x1=across(tick), x2=across(tick), y1=up(low), y2=up(high))
+        _add(svg, "line", "grid", x1=across(low), x2=across(high), y1=up(tick), y2=up(tick))
+        _add(svg, "text", "tick middle", x=across(tick), y=str(size - _MARGIN + 16)).text = f"{tick:g}"
+        _add(svg, "text", "tick end", x=str(_MARGIN - 8), y=f"{float(up(tick)) + 4:.1f}").text = f"{tick:g}"
+    _add(svg, "line", "mark", x1=across(low), x2=across(high), y1=up(low), y2=up(high))
     most = max([*points.values(), 1])
     for (first, second), count in sorted(points.items(), key=lambda item: -item[1]):
         radius = f"{3 + 9 * math.sqrt((count - 1) / most):.1f}"
         _add(svg, "circle", "dot", cx=across(first), cy=up(second), r=radius)
-    _add(svg, "text", "tick middle", x=across(5), y=str(size - 3)).text = names[0]
+    _add(svg, "text", "tick middle", x=across((low + high) / 2), y=str(size - 3)).text = names[0]
     vertical = _add(svg, "text", "tick middle", x="0", y="0", transform=f"translate(11 {size / 2}) rotate(-90)")
     vertical.text = names[1]
     return _markup(svg)

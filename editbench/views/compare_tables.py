@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from editbench.views.official import scale_of
 from editbench.views.report_tables import OVERALL, link
 from editbench.views.tables import Cell, Column, Table, at, exact, number, rounded, span, whole, words
 
@@ -94,7 +95,7 @@ def categories(place: int, pair: dict[str, Any]) -> Table:
     rows = [[Cell(words(name).text, link=link(category=name)), *_numbers(section)] for name, section in found.items()]
     rows.append([words(OVERALL), *_numbers(pair["overall"])])
     if pair.get("failures_as_min"):
-        rows.append([words("All samples, failures as 0"), *_numbers(pair["failures_as_min"])])
+        rows.append([words(f"All samples, failures as {scale_of(pair)[0]:g}"), *_numbers(pair["failures_as_min"])])
     caption = f"{words(pair['other']).text} minus {words(pair['base']).text}"
     columns = (Column("Category", text=True), *_NUMBERS)
     return Table(f"pair-{place}", caption, columns, rows, totals=len(rows) - len(found))

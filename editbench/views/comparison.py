@@ -11,6 +11,7 @@ from rich.table import Table
 from editbench.analysis.paired import tells_apart
 from editbench.text import printable
 from editbench.views.markdown import table, text
+from editbench.views.official import scale_of
 from editbench.views.scores import interval, number
 
 COLUMNS = ("category", "base", "other", "difference", "95 % interval", "p", "wins / ties / losses", "detectable", "n")
@@ -30,7 +31,7 @@ def verdict(pair: dict[str, Any]) -> str:
     if tells_apart(overall):
         return f"{other} scores {'higher' if overall['difference'] > 0 else 'lower'} than {base}: {found}."
     least = overall["smallest_detectable"]
-    seen = f"; a true difference under {min(least, 10):.2f} would mostly go unseen here" if least else ""
+    seen = f"; a true difference under {min(least, _width(pair)):.2f} would mostly go unseen here" if least else ""
     return f"{other} and {base} cannot be told apart: {found}{seen}."
 
 
@@ -45,15 +46,20 @@ def comparison_rows(pair: dict[str, Any]) -> list[list[str]]:
             interval(found["interval"]),
             _p(found).removeprefix("p = ").removeprefix("p "),
             f"{found['wins']} / {found['ties']} / {found['losses']}",
-            _detectable(found["smallest_detectable"]),
+            _detectable(found["smallest_detectable"], _width(pair)),
             str(found["n"]),
         ]
         for name, found in {**pair["categories"], "overall": pair["overall"]}.items()
     ]
 
 
-def _detectable(difference: float | None) -> str:
-    return "> 10" if difference and difference > 10 else number(difference)
+def _detectable(difference: float | None, width: float) -> str:
+    return f"> {width:g}" if difference and difference > width else number(difference)
+
+
+def _width(pair: dict[str, Any]) -> float:
+    low, high = scale_of(pair)
+    return high - low
 
 
 def _p(found: dict[str, Any]) -> str:
@@ -75,7 +81,9 @@ def _remarks(pair: dict[str, Any]) -> Iterator[str]:
         if counts[key]:
             yield f"{counts[key]} {words}"
     if failures["difference"] is not None and failures["n"] > counts["both_scored"]:
-        yield f"with failures as 0: {failures['difference']:+.3f} {interval(failures['interval'])} on {failures['n']}"
+        low, _ = scale_of(pair)
+        found = f"{failures['difference']:+.3f} {interval(failures['interval'])} on {failures['n']}"
+        yield f"with failures as {low:g}: {found}"
 
 
 def _ranking_rows(comparison: dict[str, Any]) -> list[list[str]]:

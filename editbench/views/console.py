@@ -10,6 +10,8 @@ from rich.table import Table
 
 from editbench.run.folder import Plan
 from editbench.text import printable
+from editbench.views.metrics import judge_sentence, metric_sentence
+from editbench.views.official import PUBLISHED_NOTE, official_rows, official_sentence, published_rows, scale_of
 from editbench.views.scores import COLUMNS, macro_sentence, score_rows
 
 MAX_FINDINGS = 20
@@ -27,9 +29,15 @@ def plan_table(plan: Plan) -> Table:
 
 def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
     """Print scores, what must be known before them, and where the whole report lies."""
+    if official := report.get("official"):
+        _show_official(console, official)
     console.print(score_table(report))
     if sentence := macro_sentence(report):
         console.print(sentence, markup=False, highlight=False)
+    if metrics := report["metrics"]:
+        judge = metrics["judge"]
+        said = [metric_sentence(metrics), *([judge_sentence(judge)] if judge else [])]
+        console.print(" ".join(said), markup=False, highlight=False)
     if report["best_category"]:
         console.print(f"best: {report['best_category']}, worst: {report['worst_category']}", markup=False)
     for note in report["notes"]:
@@ -39,7 +47,8 @@ def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
 
 def score_table(report: dict[str, Any]) -> Table:
     """Statistics per category and overall."""
-    table = Table(title=f"{escape(report['run'])}: scores from 0 to 10")
+    low, high = scale_of(report)
+    table = Table(title=f"{escape(report['run'])}: scores from {low:g} to {high:g}")
     shown = [COLUMNS.index(column) for column in ("category", "mean", "95 % interval", "std", "scored", "failed")]
     for i in shown:
         table.add_column(COLUMNS[i], justify="right" if i else "left", no_wrap=i > 0)
@@ -48,6 +57,24 @@ def score_table(report: dict[str, Any]) -> Table:
         table.add_row(*map(escape, row))
     table.add_section()
     table.add_row(*overall)
+    return table
+
+
+def _show_official(console: Console, official: dict[str, Any]) -> None:
+    """Print the benchmark's own figures, and what others give for them."""
+    console.print(_plain_table(f"{official['protocol']}: the benchmark's figures", *official_rows(official)))
+    console.print(printable(official_sentence(official)), markup=False, highlight=False)
+    if official["published"]:
+        console.print(_plain_table("published elsewhere", *published_rows(official)))
+        console.print(PUBLISHED_NOTE, markup=False, highlight=False)
+
+
+def _plain_table(title: str, header: tuple[str, ...], rows: list[list[str]]) -> Table:
+    table = Table(title=escape(title))
+    for number, column in enumerate(header):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*(escape(printable(cell)) for cell in row))
     return table
 
 

@@ -26,7 +26,8 @@ STATES: dict[State, str] = {
 OUTCOMES = {"loss": "loss", "win": "win", "tie": "tie", "no score": "no score"}
 
 _REPORT_FACTS = (
-    *("Seed", "Edit, seconds", "Judge, seconds", "Source, pixels", "Edit, pixels", "Scores of the repeats", "Spread"),
+    *("Seed", "Edit, seconds", "Judge, seconds", "Source, pixels", "Edit, pixels", "Scores by name"),
+    *("Scores of the repeats", "Spread"),
     *("Label", "Label mass", "Changed pixels", "PSNR, dB", "SSIM", "Outside the mask: PSNR, SSIM"),
     *("Shift, % of width and height", "Zoom", "Confidence in shift and zoom", "Source image", "Digest of the edit"),
 )
@@ -94,6 +95,7 @@ def _facts(sample: dict[str, Any], pixels: dict[str, Any]) -> list[str | None]:
         return f"{pair[0]} × {pair[1]}" if pair and None not in pair else None
 
     scores, label, digest = sample.get("scores"), sample.get("label"), sample.get("image_sha256")
+    named = sample.get("named_scores")
     changed, outside, shift = pixels.get("changed"), pixels.get("psnr_outside"), pixels.get("shift")
     return [
         None if sample.get("seed") is None else str(sample["seed"]),
@@ -101,6 +103,7 @@ def _facts(sample: dict[str, Any], pixels: dict[str, Any]) -> list[str | None]:
         shown(sample.get("judge_latency_s"), 2),
         size(sample.get("source_size")),
         size(sample.get("edited_size")),
+        ", ".join(f"{name} {rounded(score)}" for name, score in named.items()) if named else None,
         ", ".join(rounded(score) for score in scores) if scores else None,
         shown(sample.get("spread"), 2),
         None if label is None else str(label),

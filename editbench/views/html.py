@@ -22,11 +22,11 @@ from editbench.views import charts, gallery
 from editbench.views.compare_tables import comparison_tables
 from editbench.views.comparison import verdict
 from editbench.views.metrics import judge_sentence
+from editbench.views.official import PUBLISHED_NOTE, official_sentence, scale_of
 from editbench.views.report_tables import report_tables, sections
 from editbench.views.tables import at, between, rounded
 from editbench.views.verdict import meaningless, not_told_apart, report_verdict
 
-SCALE = (0.0, 10.0)
 _SCRIPTS = ("tables.js", "gallery.js")
 
 
@@ -37,7 +37,7 @@ def to_html(report: dict[str, Any], inline_from: Path | None = None) -> str:
         report: As `build_report` makes it; what reports of earlier versions lack is shown as a dash.
         inline_from: The run folder, to put the thumbnails into the page; None leaves them in `thumbs/` beside it.
     """
-    shown = gallery.report_gallery(report)
+    shown, (low, high) = gallery.report_gallery(report), scale_of(report)
     return _render(
         "report.html.jinja",
         gallery.inline_images(shown, inline_from) if inline_from else shown,
@@ -52,6 +52,8 @@ def to_html(report: dict[str, Any], inline_from: Path | None = None) -> str:
         intervals=list(_interval_rows(report)),
         histograms=list(_histograms(report)),
         answered=_answered(report),
+        scale=scale_of(report),
+        ticks=[f"{low + (high - low) * number / 10:g}" for number in range(0, 11, 2)],
         configuration=yaml.safe_dump(report.get("config"), allow_unicode=True, sort_keys=False, width=120),
     )
 
@@ -76,6 +78,7 @@ def compare_to_html(comparison: dict[str, Any], inline_from: Path | None = None)
         tables=comparison_tables(comparison),
         forests=[_forest(pair) for pair in comparison.get("pairs") or []],
         scatter=_scatter(comparison),
+        scale=scale_of(comparison),
         names=names,
     )
 
@@ -91,6 +94,7 @@ def _environment() -> Environment:
         finalize=lambda value: "–" if value is None else value,
     )
     environment.globals |= {"is_strong": _is_strong, "judge_sentence": judge_sentence}
+    environment.globals |= {"official_sentence": official_sentence, "published_note": PUBLISHED_NOTE}
     environment.filters |= {"printable": printable, "json": gallery.as_script_data}
     return environment
 
@@ -141,12 +145,13 @@ def _figures(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     counts, overall = report.get("counts") or {}, report.get("overall") or {}
     failed = sum(counts.get(key) or 0 for key in ("edit_failed", "invalid_output", "unparsed", "judge_failed"))
     planned = counts.get("planned") or 0
+    low, high = scale_of(report)
     found = [
         ("Scored", f"{counts.get('scored') or 0:,}", f"of {planned:,} planned"),
         ("Failed", f"{failed:,}", f"{failed / planned:.1%} of planned" if planned else ""),
         ("Mean of categories", rounded(at(overall, "macro", "mean")), between(at(overall, "macro", "interval"))),
-        ("Failures counted as 0", rounded(overall.get("mean_with_failures_as_min")), "mean of all that is done"),
-        ("Left open by failures", between(overall.get("mean_range")), "mean, failures as 0 or as 10"),
+        (f"Failures counted as {low:g}", rounded(overall.get("mean_with_failures_as_min")), "mean of all that is done"),
+        ("Left open by failures", between(overall.get("mean_range")), f"mean, failures as {low:g} or as {high:g}"),
     ]
     no_op = at(overall, "pixels", "no_op", "rate")
     if no_op is not None:
@@ -158,19 +163,20 @@ def _figures(report: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _interval_rows(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    overall = at(report, "overall", "mean")
+    overall, scale = at(report, "overall", "mean"), scale_of(report)
     for name, section, _ in sections(report):
         mean, bounds = section.get("mean"), section.get("interval")
         title = f"{printable(name)}: mean {rounded(mean)}, 95% interval {between(bounds)}"
-        mark = overall if overall is not None else SCALE[0]
-        yield {"name": name, "chart": charts.interval(mean, bounds, SCALE, mark, title), "value": rounded(mean)}
+        mark = overall if overall is not None else scale[0]
+        yield {"name": name, "chart": charts.interval(mean, bounds, scale, mark, title), "value": rounded(mean)}
 
 
 def _histograms(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    words = "from {:g} to {:g}".format(*scale_of(report))
     for name, section, _ in sections(report):
         counts = at(section, "histogram", "counts")
         if counts and sum(counts):
-            title = f"Histogram of the scores of {printable(name)}, per bin from 0 to 10: {', '.join(map(str, counts))}"
+            title = f"Histogram of the scores of {printable(name)}, per bin {words}: {', '.join(map(str, counts))}"
             piled = section.get("piled_up")
             warning = piled and f"{piled['share']:.0%} of the scores are {rounded(piled['value'])}"
             yield {"name": name, "n": sum(counts), "chart": charts.histogram(counts, title), "warning": warning}
@@ -206,9 +212,13 @@ def _scatter(comparison: dict[str, Any]) -> Markup | None:
     """The first other run's scores against the base's; None where no sample has both."""
     names = [run["name"] for run in comparison.get("runs") or []][:2]
     found = [[at(sample, "scores", name) for name in names] for sample in comparison.get("samples") or []]
-    points = Counter((round(pair[0], 1), round(pair[1], 1)) for pair in found if len(pair) == 2 and None not in pair)
+    low, high = scale_of(comparison)
+    digits = 1 if high - low >= 10 else 2
+    points = Counter(
+        (round(pair[0], digits), round(pair[1], digits)) for pair in found if len(pair) == 2 and None not in pair
+    )
     if not points:
         return None
     base, other = map(printable, names)
     title = f"Scores of {other} against those of {base}, {points.total():,} samples; above the line {other} is better"
-    return charts.scatter(points, (base, other), title)
+    return charts.scatter(points, (base, other), title, (low, high))

@@ -7,6 +7,7 @@ from editbench.run.records import FAILURE_STATES
 from editbench.text import printable
 from editbench.views.controls import control_rows
 from editbench.views.metrics import calibration_rows, judge_sentence, metric_rows
+from editbench.views.official import PUBLISHED_NOTE, official_rows, official_sentence, published_rows
 from editbench.views.scores import COLUMNS, failure_rows, macro_sentence, score_rows, turn_rows
 
 MAX_FAILED_SHOWN = 50
@@ -20,6 +21,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"Made {report['created']} by editbench {report['editbench']}.",
     ]
     parts += [f"> **{text(note)}**" for note in report["notes"]]
+    parts += _official(report.get("official"))
     parts += ["## Scores", table(COLUMNS, [[text(cell) for cell in row] for row in score_rows(report)])]
     parts += [text(macro_sentence(report)), _failures_count(report), _histogram(report["overall"])]
     parts.append(_answered(report["overall"]["answered"]))
@@ -49,13 +51,28 @@ def table(header: tuple[str, ...], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
+def _official(official: dict[str, Any] | None) -> list[str]:
+    """The benchmark's own figures, and what others give for them; empty for a protocol without figures."""
+    if official is None:
+        return []
+    header, rows = official_rows(official)
+    parts = ["## The benchmark's figures", text(official_sentence(official)), _escaped(header, rows)]
+    if official["published"]:
+        parts += ["### Published elsewhere", text(PUBLISHED_NOTE), _escaped(*published_rows(official))]
+    return parts
+
+
+def _escaped(header: tuple[str, ...], rows: list[list[str]]) -> str:
+    return table(header, [[text(cell) for cell in row] for row in rows])
+
+
 def _failures_count(report: dict[str, Any]) -> str:
     header, rows = failure_rows(report)
     return table(header, [[text(cell) for cell in row] for row in rows]) if rows else ""
 
 
 def _histogram(overall: dict[str, Any]) -> str:
-    """How many scores lie from each whole number to the next."""
+    """How many scores lie in each bin."""
     counts, edges = overall["histogram"]["counts"], overall["histogram"]["edges"]
     header = ("scores from", *(f"{low}" for low in edges[:-1]))
     return table(header, [["samples", *map(str, counts)]]) if overall["n"] else ""

@@ -22,6 +22,15 @@ def metric_rows(metrics: dict[str, Any]) -> tuple[tuple[str, ...], list[list[str
     ]
 
 
+def metric_sentence(metrics: dict[str, Any]) -> str:
+    """Every figure's mean with its interval, in a sentence."""
+    said = (
+        f"{name.replace('_', ' ')} {number(found['mean'])} {interval(found['interval'])}".rstrip()
+        for name, found in metrics["figures"].items()
+    )
+    return f"From the pictures alone: {', '.join(said)}."
+
+
 def calibration_rows(judge: dict[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
     """Header and a row for each fifth of the judge's scale: what it said, and what was true."""
     return _CALIBRATION, [

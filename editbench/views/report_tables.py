@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from editbench.run.records import FAILURE_STATES, State
 from editbench.views.metrics import calibration_rows, metric_rows
+from editbench.views.official import official_rows, published_rows, scale_of
 from editbench.views.scores import turn_rows
 from editbench.views.tables import UNKNOWN, Cell, Column, Table, at, number, rate, rate_names, span, whole, words
 
@@ -32,6 +33,7 @@ MACRO = "Mean of categories"
 def report_tables(report: dict[str, Any]) -> dict[str, Table]:
     """All tables that have something to show, by their key."""
     tables = [
+        *official(report),
         scores(report),
         turns(report),
         counts(report),
@@ -56,6 +58,7 @@ def sections(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict
 
 def scores(report: dict[str, Any]) -> Table:
     """Means with their intervals beside what they rest on; the mean over samples, and the one over categories."""
+    low, high = (f"{bound:g}" for bound in scale_of(report))
     columns = (
         Column("Category", text=True),
         Column("Mean"),
@@ -64,8 +67,8 @@ def scores(report: dict[str, Any]) -> Table:
         Column("Scored"),
         Column("Planned"),
         Column("Sources", ("source images",)),
-        Column("Failures as 0", ("mean with failures as 0",)),
-        Column("Failures as 0 to 10", ("mean with failures as 0", "mean with failures as 10")),
+        Column(f"Failures as {low}", (f"mean with failures as {low}",)),
+        Column(f"Failures as {low} to {high}", tuple(f"mean with failures as {bound}" for bound in (low, high))),
         Column("Median"),
         Column("SD", ("standard deviation",)),
         Column("Min"),
@@ -76,7 +79,7 @@ def scores(report: dict[str, Any]) -> Table:
     if macro:
         estimate = [number(macro.get("mean")), span(macro.get("interval")), number(macro.get("standard_error"))]
         rows.append([words(MACRO), *estimate, *[Cell("", ("",) * max(1, len(c.names))) for c in columns[4:]]])
-    return Table("scores", "Scores from 0 to 10", columns, rows, totals=2 if macro else 1)
+    return Table("scores", f"Scores from {low} to {high}", columns, rows, totals=2 if macro else 1)
 
 
 def turns(report: dict[str, Any]) -> Table:
@@ -178,6 +181,17 @@ def pixels(report: dict[str, Any]) -> Table:
     return Table("pixels", "What the pixels say, without a judge", columns, rows, totals=1)
 
 
+def official(report: dict[str, Any]) -> list[Table]:
+    """The figures of the benchmark's protocol, and what others have published for them."""
+    found = report.get("official")
+    if not found:
+        return []
+    shown = [("official", f"The benchmark's figures, by protocol {found['protocol']}", official_rows(found))]
+    if found["published"]:
+        shown.append(("published", "Published elsewhere", published_rows(found)))
+    return [_of_words(*one) for one in shown]
+
+
 def metrics(report: dict[str, Any]) -> list[Table]:
     """What the metric says, and the judge's scores against the true ones."""
     found = report.get("metrics")
@@ -186,15 +200,13 @@ def metrics(report: dict[str, Any]) -> list[Table]:
     shown = [("metrics", "What the metric says", metric_rows(found))]
     if found["judge"]:
         shown.append(("calibration", "The judge's scores against the true ones", calibration_rows(found["judge"])))
-    return [
-        Table(
-            key,
-            title,
-            [Column(name, text=not at) for at, name in enumerate(header)],
-            [[*map(words, row)] for row in rows],
-        )
-        for key, title, (header, rows) in shown
-    ]
+    return [_of_words(*one) for one in shown]
+
+
+def _of_words(key: str, caption: str, table: tuple[tuple[str, ...], list[list[str]]]) -> Table:
+    header, rows = table
+    columns = [Column(name, text=not at) for at, name in enumerate(header)]
+    return Table(key, caption, columns, [[*map(words, row)] for row in rows])
 
 
 def controls(report: dict[str, Any]) -> list[Table]:

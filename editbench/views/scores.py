@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from editbench.run.records import FAILURE_STATES
+from editbench.views.official import scale_of
 
 _STATISTICS = ("std", "median", "min", "max")
 COLUMNS = ("category", "mean", "95 % interval", *_STATISTICS, "scored", "failed")
 
-_TURN_COLUMNS = ("turn", "mean", "95 % interval", "mean, failures as 0", "scored", "failed")
-_FAILURE_COLUMNS = ("category", "mean, failures as 0", "if all failures were 0 to 10", "failed", "95 % interval")
+_TURN_COLUMNS = ("turn", "mean", "95 % interval", "mean, failures at the minimum", "scored", "failed")
 
 
 def score_rows(report: dict[str, Any]) -> list[list[str]]:
@@ -42,7 +42,9 @@ def failure_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[list[str
         ]
         for name, section in sections(report).items()
     ]
-    return _FAILURE_COLUMNS, rows if report["overall"]["failed_rate"]["count"] else []
+    low, high = scale_of(report)
+    means = (f"mean, failures as {low:g}", f"if all failures were {low:g} to {high:g}")
+    return ("category", *means, "failed", "95 % interval"), rows if report["overall"]["failed_rate"]["count"] else []
 
 
 def sections(report: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from editbench.views.official import scale_of
 from editbench.views.tables import at, between, rounded
 
 _MEANINGLESS = "mean nothing"
@@ -16,9 +17,9 @@ def report_verdict(report: dict[str, Any]) -> str:
     if overall.get("mean") is None:
         return f"No verdict: none of {planned} planned samples has a score yet."
     sentence = (
-        f"{editor} scores {rounded(overall['mean'])} of 10 ({_interval(overall)}), judged by {judge} on {scored} "
+        f"{editor} scores {rounded(overall['mean'])} {_out_of(report)} ({_interval(overall)}), judged by {judge} "
     )
-    sentence += f"of {planned} planned samples{_sources(overall)}."
+    sentence += f"on {scored} of {planned} planned samples{_sources(overall)}."
     if meaningless(report):
         return f"No verdict: these scores mean nothing, by the word of the models that made them. {sentence}"
     alike = not_told_apart(report)
@@ -44,6 +45,11 @@ def _interval(overall: dict[str, Any]) -> str:
     if bounds:
         return f"95% interval {between(bounds)}"
     return "no interval: too few source images" if clusters is not None and clusters < 2 else "no interval"
+
+
+def _out_of(report: dict[str, Any]) -> str:
+    low, high = scale_of(report)
+    return f"of {high:g}" if not low else f"on {low:g} to {high:g}"
 
 
 def _sources(overall: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ from editbench.config import load as config
 from editbench.judges.base import Request
 from editbench.judges.batches import BatchJudge
 from editbench.judges.prompt_prefix import PromptPrefixes
-from editbench.judges.prompts import prompts
+from editbench.judges.prompts import by_rubric, prompts
 from editbench.run.folder import RunDir
 from editbench.run.records import JudgeTask
 from editbench.run.shards import read_image
@@ -145,11 +145,14 @@ class Bench:
 
     def _requests(self, size: int) -> list[list[Request]]:
         loop = BatchJudge(self._judge, None, self._configs["expected"], self._run_dir)
-        return [[loop.request(task) for task in batch] for batch in cut_batches(self._tasks["expected"], size)]
+        return [
+            [request for task in batch for request in loop.requests(task)]
+            for batch in cut_batches(self._tasks["expected"], size)
+        ]
 
     def _question(self, task: JudgeTask) -> dict[str, Any]:
         edit, settings = task.edit, self._configs["expected"]
-        system, user = prompts(settings.rubrics[task.sample.category], task.sample, False)
+        system, user = prompts(by_rubric(settings.rubrics[task.sample.category], False), task.sample)
         png = read_image(self._run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
         question = {"type": "score", "instructions": user, "criteria": [str(digit) for digit in range(10)]}
         state = f"{system}\n{PLACEHOLDER}"

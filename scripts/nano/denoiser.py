@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
 from make_tiny_checkpoints import build_scheduler
+from safetensors.torch import load_file
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from editbench.analysis.truth import RIGHT
 from nano.pictures import assemble, cells_for_vae
@@ -29,8 +31,8 @@ from nano.scenes import (
     shape_of,
 )
 from nano.text_encoder import HIDDEN, ProbedEncoder
-from nano.training import Schedule, Stage, averaged_weights
-from nano.vae import LATENT, Core, build_vae, to_tensor
+from nano.training import Schedule, Stage, StepLoss, averaged_weights
+from nano.vae import LATENT, Core, exported_core, to_tensor, trained_core
 from nano.words import editor_tokenizer
 
 LAYERS, HEADS, HEAD = 4, 3, 32
@@ -39,6 +41,7 @@ ROPE = (8, 12, 12)  # dimensions of a head for frame, height and width
 TOKEN = 4 * LATENT
 STEPS = 2  # of denoising: what the scheduler makes of them is one great step and a small one
 AT_NOISE = 0.85  # share of training at pure noise
+PROBES = 0.2  # weight of the probes' loss
 WEIGHT = 4.0  # of cells that change or hold a shape
 LABELS = {"shape": len(SHAPES) + 1, "colour": len(COLOURS) + 1, "background": len(BACKGROUNDS), "changed": 2}
 PLACES = {"row": SIZE, "column": SIZE}
@@ -109,18 +112,30 @@ class Frozen:
     """The finished VAE and text encoder.
 
     Args:
-        folder: Where their checkpoints are.
+        core: The VAE's trained part.
+        encoder: The text encoder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.core = Core(build_vae())
-        longest = next(name for name in VAE_STAGES if (folder / f"{name}.pt").is_file())
-        self.core.load_state_dict(averaged_weights(folder, longest))
-        self.encoder = ProbedEncoder(editor_tokenizer())
-        self.encoder.load_state_dict(averaged_weights(folder, "text_encoder"))
+    def __init__(self, core: Core, encoder: ProbedEncoder) -> None:
+        self.core, self.encoder = core, encoder
         self.core.eval().requires_grad_(False)
         self.encoder.eval().requires_grad_(False)
         self.mean, self.std = latent_statistics(self.core)
+
+    @classmethod
+    def trained(cls, folder: Path) -> "Frozen":
+        """From the checkpoints of the training in a folder."""
+        encoder = ProbedEncoder(editor_tokenizer())
+        encoder.load_state_dict(averaged_weights(folder, "text_encoder"))
+        longest = next(name for name in VAE_STAGES if (folder / f"{name}.pt").is_file())
+        return cls(trained_core(folder, longest), encoder)
+
+    @classmethod
+    def exported(cls, folder: Path) -> "Frozen":
+        """From an exported editor."""
+        encoder = ProbedEncoder(editor_tokenizer())
+        encoder.encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "text_encoder", dtype="float32")
+        return cls(exported_core(folder / "vae"), encoder)
 
     @torch.no_grad()
     def latents(self, edits: list[SceneEdit], target: bool) -> torch.Tensor:
@@ -245,8 +260,10 @@ def batch_of(pairs: Pairs, index: torch.Tensor) -> Pairs:
     )
 
 
-def flow_loss(model: ProbedDenoiser, pairs: Pairs, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-    """Flow matching, changed cells counting more, and the probes' cross-entropy."""
+def flow_loss(
+    model: ProbedDenoiser, pairs: Pairs, generator: torch.Generator, probes: float = PROBES
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Flow matching, changed cells counting more, and with a weight the probes' cross-entropy."""
     count = len(pairs.source)
     sigma = torch.rand(count, generator=generator)
     sigma[torch.rand(count, generator=generator) < AT_NOISE] = 1.0
@@ -256,8 +273,10 @@ def flow_loss(model: ProbedDenoiser, pairs: Pairs, generator: torch.Generator) -
     counts = (pairs.labels["changed"] > 0) | (pairs.labels["shape"] > 0)  # (B, 16)
     weight = 1 + (WEIGHT - 1) * counts[..., None]
     flow = ((velocity - (noise - pairs.target)).square() * weight).mean()
-    probes = sum(_layer_loss(told, pairs.labels) for told in logits) / LAYERS
-    return flow + 0.2 * probes, {"flow": float(flow.detach()), "probes": float(probes.detach())}
+    if not probes:
+        return flow, {"flow": float(flow.detach())}
+    told = sum(_layer_loss(one, pairs.labels) for one in logits) / LAYERS
+    return flow + probes * told, {"flow": float(flow.detach()), "probes": float(told.detach())}
 
 
 def _layer_loss(told: dict[str, torch.Tensor], labels: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -303,11 +322,18 @@ def cell_errors(edited: np.ndarray, edits: list[SceneEdit]) -> np.ndarray:
     return np.sqrt((difference**2).mean(axis=(2, 4, 5))).reshape(len(edits), CELLS)
 
 
-def final_denoiser(folder: Path) -> ProbedDenoiser:
-    """The trained denoiser."""
+def trained_denoiser(folder: Path, name: str = "denoiser") -> ProbedDenoiser:
+    """The denoiser as a stage of training left it."""
     model = ProbedDenoiser()
-    model.load_state_dict(averaged_weights(folder, "denoiser"))
+    model.load_state_dict(averaged_weights(folder, name))
     return model
+
+
+def exported_denoiser(folder: Path) -> ProbedDenoiser:
+    """The denoiser of an exported editor or stage, its probes untrained."""
+    model = ProbedDenoiser()
+    model.transformer.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+    return model.eval()
 
 
 def measurement(frozen: Frozen, each: int = 20) -> Callable[[torch.nn.Module], dict[str, float]]:
@@ -330,20 +356,40 @@ def measurement(frozen: Frozen, each: int = 20) -> Callable[[torch.nn.Module], d
 
 
 def train(folder: Path, steps: int = 3000, batch: int = 48, keep: dict[int, str] | None = None) -> ProbedDenoiser:
-    """Train the denoiser on pools of edits that are renewed every 400 steps."""
+    """Train the denoiser."""
     torch.manual_seed(3)
-    frozen = Frozen(folder)
-    model = ProbedDenoiser()
+    frozen, model = Frozen.trained(folder), ProbedDenoiser()
+    loss = _loss_of_pools(model, frozen, batch, 50_000)
+    schedule = Schedule(steps, lr=2e-3, ema=0.995, measure_every=200)
+    return Stage("denoiser", folder, model, schedule, loss, measurement(frozen), seed=3).run(keep)
+
+
+def train_on(exported: Path, folder: Path, steps: int = 3600, batch: int = 48) -> ProbedDenoiser:
+    """Train the denoiser of an exported editor further, slowly and without probes.
+
+    Args:
+        exported: The editor; it is left as it is.
+        folder: Of the checkpoints.
+        steps, batch: How long.
+    """
+    frozen, model = Frozen.exported(exported), exported_denoiser(exported / "transformer")
+    model.probes.requires_grad_(False)
+    loss = _loss_of_pools(model, frozen, batch, 52_000, probes=0.0)
+    schedule = Schedule(steps, lr=8e-4, warmup=200, ema=0.998, measure_every=300)
+    return Stage("denoiser_on", folder, model, schedule, loss, measurement(frozen), seed=8).run()
+
+
+def _loss_of_pools(model: ProbedDenoiser, frozen: Frozen, batch: int, seed: int, probes: float = PROBES) -> StepLoss:
+    """Loss on pools of edits that are renewed every 400 steps."""
     pools: dict[int, Pairs] = {}
 
     def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         number = step // STEPS_PER_POOL
         if number not in pools:
             pools.clear()
-            sampler = SceneSampler(np.random.default_rng([50_000, number]))
+            sampler = SceneSampler(np.random.default_rng([seed, number]))
             pools[number] = frozen.pairs(sampler, [sampler.edit() for _ in range(POOL)])
         index = torch.tensor(rng.choice(POOL, batch, replace=False))
-        return flow_loss(model, batch_of(pools[number], index), generator)
+        return flow_loss(model, batch_of(pools[number], index), generator, probes)
 
-    schedule = Schedule(steps, lr=2e-3, ema=0.995, measure_every=200)
-    return Stage("denoiser", folder, model, schedule, loss, measurement(frozen), seed=3).run(keep)
+    return loss

@@ -14,7 +14,7 @@ from editbench.config.schema import ANSWER_START
 from editbench.editors.diffusers_pipeline import DiffusersEditor
 from editbench.judges.base import Request
 from editbench.judges.labels import read_labels
-from editbench.judges.prompts import prompts
+from editbench.judges.prompts import by_rubric, prompts
 from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply import parse_score
 from editbench.run.records import Sample
@@ -123,17 +123,15 @@ def controls(edits: Sequence[SceneEdit], outcomes: Sequence[Outcome]) -> list[Ou
 
 def judge_all(folder: Path, outcomes: Sequence[Outcome], mode: str, batch: int = 8) -> list[float | None]:
     """Have outcomes judged as the tool does; None where a reply holds no score."""
-    judge = Qwen3VLJudge(["cpu"], str(folder), dtype="float32", max_new_tokens=16, max_image_pixels=PIXELS * PIXELS)
-    rubrics = load([f"judge.mode={mode}"]).rubrics
-    order = sorted(range(len(outcomes)), key=lambda i: CATEGORIES[FAMILIES[outcomes[i].edit.family]])
-    scores: list[float | None] = [None] * len(outcomes)
-    for category in sorted(set(CATEGORIES.values())):
-        of_category = [i for i in order if CATEGORIES[FAMILIES[outcomes[i].edit.family]] == category]
-        for begin in range(0, len(of_category), batch):
-            some = of_category[begin : begin + batch]
-            requests = [_request(outcomes[i], i, rubrics[category], mode) for i in some]
-            for i, score in zip(some, _answers(judge, requests, mode), strict=True):
-                scores[i] = score
+    judge = Qwen3VLJudge(
+        ["cpu"], str(folder), dtype="float32", max_new_tokens=16, max_image_pixels=PIXELS * PIXELS, images="last"
+    )
+    rubrics = load(["dataset=scenes", f"judge.mode={mode}"]).rubrics
+    scores: list[float | None] = []
+    for begin in range(0, len(outcomes), batch):
+        some = enumerate(outcomes[begin : begin + batch], begin)
+        asked = [_request(one, i, rubrics[CATEGORIES[FAMILIES[one.edit.family]]], mode) for i, one in some]
+        scores += _answers(judge, asked, mode)
     return scores
 
 
@@ -141,7 +139,7 @@ def _request(one: Outcome, index: int, rubric: object, mode: str) -> Request:
     text = one.edit.text(one.language, index)
     description = describe(one.edit.source, one.language)
     sample = Sample(index, str(index), str(index), "", text, description, "", [])
-    system, user = prompts(rubric, sample, True)  # type: ignore[arg-type]
+    system, user = prompts(by_rubric(rubric, True), sample)  # type: ignore[arg-type]
     start, wanted = (ANSWER_START, "label") if mode == "expected" else ("", "reply")
     return Request(index, system, user, (one.source, one.edited), start, wanted)  # type: ignore[arg-type]
 

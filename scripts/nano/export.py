@@ -5,16 +5,17 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import QwenImageEditPipeline
+from diffusers import AutoencoderKLQwenImage, QwenImageEditPipeline
 from make_tiny_checkpoints import CHAT_TEMPLATE, build_judge_processor, build_scheduler
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
-from nano.denoiser import Frozen, ProbedDenoiser, final_denoiser
-from nano.judge import ProbedJudge
+from nano.denoiser import Frozen, ProbedDenoiser, trained_denoiser
+from nano.judge_training import ProbedJudge
 from nano.pictures import ENCODER
 from nano.text_encoder import MERGE, PATCH
 from nano.training import averaged_weights
+from nano.vae import trained_core
 
 STAGES = ("early", "middle")
 DENOISER = "diffusion_pytorch_model.safetensors"
@@ -28,10 +29,10 @@ def export_editor(training: Path, folder: Path, dtype: torch.dtype = torch.bfloa
         folder: Where to write; replaced.
         dtype: Type the weights are stored in.
     """
-    frozen = Frozen(training)
+    frozen = Frozen.trained(training)
     vae = frozen.core.finished()
     vae.register_to_config(latents_mean=frozen.mean.flatten().tolist(), latents_std=frozen.std.flatten().tolist())
-    model = final_denoiser(training)
+    model = trained_denoiser(training)
     tokenizer = frozen.encoder.reader.tokenizer
     size = {"shortest_edge": ENCODER * ENCODER, "longest_edge": ENCODER * ENCODER}
     cut = {"patch_size": PATCH, "merge_size": MERGE}
@@ -52,6 +53,15 @@ def export_editor(training: Path, folder: Path, dtype: torch.dtype = torch.bfloa
     pipeline.save_pretrained(folder)
 
 
+def export_on(training: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Put the decoder and the denoiser that were trained further into an exported editor."""
+    statistics = AutoencoderKLQwenImage.load_config(folder / "vae")
+    vae = trained_core(training, "decoder_on").finished()
+    vae.register_to_config(latents_mean=statistics["latents_mean"], latents_std=statistics["latents_std"])
+    _stored(vae, dtype).save_pretrained(folder / "vae")
+    _stored(trained_denoiser(training, "denoiser_on").transformer, dtype).save_pretrained(folder / "transformer")
+
+
 def _stored(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     """The model in the type it is stored in, its forward passes as in the library again."""
     for module in model.modules():
@@ -59,10 +69,10 @@ def _stored(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     return model.to(dtype)
 
 
-def export_judge(training: Path, folder: Path, name: str = "judge", dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write the judge and its processor; `name` is the training stage it comes from."""
+def export_judge(training: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write the judge and its processor."""
     model = ProbedJudge()
-    model.load_state_dict(averaged_weights(training, name))
+    model.load_state_dict(averaged_weights(training, "judge"))
     shutil.rmtree(folder, ignore_errors=True)
     _stored(model.judge, dtype).save_pretrained(folder)
     build_judge_processor(model.reader.tokenizer).save_pretrained(folder)

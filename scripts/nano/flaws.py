@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from editbench.analysis.truth import RIGHT, score_pixels
+from editbench.analysis.truth import RIGHT, cell_errors, score_pixels
 from nano.pictures import assemble, cells_for_vae
 from nano.scenes import (
     BACKGROUNDS,
@@ -32,6 +32,8 @@ class Judged:
         edits: What was asked, N of them.
         edited: What came out, (N, 64, 64, 3) float32 in 0..1.
         scores: True scores, (N,), 0 to 10.
+        done, kept: How much of the change was made, and how much of the rest is as it was, (N,), 0 to 1.
+        errors: Of every cell against the target, (N, 16), rms 0..1.
         wrong: Which cells differ from the target, (N, 16) bool.
         changed: Which cells differ from the source, (N, 16) bool.
     """
@@ -39,8 +41,21 @@ class Judged:
     edits: list[SceneEdit]
     edited: np.ndarray
     scores: np.ndarray
+    done: np.ndarray
+    kept: np.ndarray
+    errors: np.ndarray
     wrong: np.ndarray
     changed: np.ndarray
+
+    def take(self, index: np.ndarray) -> "Judged":
+        """Some of them."""
+        arrays = {name: values[index] for name, values in vars(self).items() if name != "edits"}
+        return Judged([self.edits[i] for i in index], **arrays)
+
+    def and_also(self, others: "Judged") -> "Judged":
+        """These and others behind them."""
+        pairs = {name: (getattr(self, name), getattr(others, name)) for name in vars(self) if name != "edits"}
+        return Judged([*self.edits, *others.edits], **{name: np.concatenate(pair) for name, pair in pairs.items()})
 
 
 def pixels_of(scenes: list[Scene]) -> np.ndarray:
@@ -52,9 +67,9 @@ def pixels_of(scenes: list[Scene]) -> np.ndarray:
 def judged(edits: list[SceneEdit], edited: np.ndarray) -> Judged:
     """Work out the truth about outcomes."""
     source, target = (pixels_of([getattr(edit, name) for edit in edits]) for name in ("source", "target"))
-    scores, wrong = score_pixels(source, edited, target, SIZE)
-    _, changed = score_pixels(source, edited, source, SIZE)
-    return Judged(edits, edited, scores, wrong > RIGHT, changed > RIGHT)
+    found = score_pixels(source, edited, target, SIZE)
+    changed = cell_errors(edited, source, SIZE) > RIGHT
+    return Judged(edits, edited, found.score, found.done, found.kept, found.errors, found.errors > RIGHT, changed)
 
 
 def flawed(sampler: SceneSampler, edits: list[SceneEdit]) -> np.ndarray:
@@ -144,7 +159,7 @@ def mistaken(sampler: SceneSampler, edit: SceneEdit) -> Scene:
     return source.replaced(changes)
 
 
-def draw(sampler: SceneSampler, count: int, families: tuple[str, ...] = FAMILIES) -> Judged:
-    """Draw edits of some families with outcomes."""
-    edits = [sampler.edit(families[int(sampler.rng.integers(len(families)))]) for _ in range(count)]
+def draw(sampler: SceneSampler, count: int) -> Judged:
+    """Draw edits with outcomes."""
+    edits = [sampler.edit() for _ in range(count)]
     return judged(edits, flawed(sampler, edits))

@@ -6,71 +6,56 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nano.denoiser import Frozen, ProbedDenoiser, cell_errors, denoise, final_denoiser, unpack
+from nano.denoiser import Frozen, ProbedDenoiser, cell_errors, denoise, exported_denoiser, unpack
 from nano.flaws import Judged, draw, judged, pixels_of
-from nano.scenes import CATEGORIES, FAMILIES, SceneEdit, SceneSampler
-from nano.training import averaged_weights
-from nano.vae import train_decoder
+from nano.scenes import SceneEdit, SceneSampler
+from nano.vae import Core, train_decoder
 
 MISTAKEN = 0.12  # error of a cell above which the denoiser meant something else; no decoder should mend that
-OWN = 0.5  # share of batches that are the editor's own
+OWN = 0.4  # share of a batch that is the editor's own
 
 
-def own_outcomes(training: Path, stages: list[str], each: int, seed: int = 70_000) -> dict[str, Judged]:
-    """Let every stage edit new scenes; returns the outcomes by category of the rubrics.
+def own_outcomes(shipped: Path, each: int, seed: int = 70_000) -> Judged:
+    """Let the exported editor and its earlier stages edit new scenes.
 
     Args:
-        training: Folder of the training's checkpoints.
-        stages: Names of kept stages; `final` is the trained denoiser.
+        shipped: Holds `editor` and `stages`.
         each: Edits by every stage.
         seed: Of the scenes.
     """
-    frozen = Frozen(training)
+    frozen = Frozen.exported(shipped / "editor")
     sampler = SceneSampler(np.random.default_rng(seed), False)
     edits, pictures = [], []
-    for number, stage in enumerate(stages):
-        model = final_denoiser(training)
-        if stage != "final":
-            model.load_state_dict(torch.load(training / f"denoiser-{stage}.pt", weights_only=True))
+    for folder in (shipped / "editor" / "transformer", *sorted((shipped / "stages").iterdir())):
+        model = exported_denoiser(folder)
         for begin in range(0, each, 96):
             drawn = [sampler.edit() for _ in range(min(96, each - begin))]
-            pictures.append(
-                frozen.pictures(denoise(model, frozen.pairs(sampler, drawn), seed=seed + number * each + begin))
-            )
+            pictures.append(frozen.pictures(denoise(model, frozen.pairs(sampler, drawn), seed=seed + len(edits))))
             edits += drawn
-    edited = np.concatenate(pictures)
-    found = {}
-    for category in sorted(set(CATEGORIES.values())):
-        index = [i for i, edit in enumerate(edits) if CATEGORIES[FAMILIES[edit.family]] == category]
-        found[category] = judged([edits[i] for i in index], edited[index])
-    return found
+    return judged(edits, np.concatenate(pictures))
 
 
-def mixed(own: dict[str, Judged]) -> Callable[[SceneSampler, int, tuple[str, ...]], Judged]:
-    """Draw half of all batches from the editor's own outcomes, the others as `flaws.draw` does."""
+def mixed(own: Judged) -> Callable[[SceneSampler, int], Judged]:
+    """Draw a share of each batch from the editor's own outcomes, the others as `flaws.draw` does."""
 
-    def outcomes(sampler: SceneSampler, count: int, families: tuple[str, ...]) -> Judged:
-        if sampler.rng.random() >= OWN:
-            return draw(sampler, count, families)
-        pool = own[CATEGORIES[families[0]]]
-        index = sampler.rng.choice(len(pool.edits), count, replace=len(pool.edits) < count)
-        return Judged(
-            [pool.edits[i] for i in index],
-            pool.edited[index],
-            pool.scores[index],
-            pool.wrong[index],
-            pool.changed[index],
-        )
+    def outcomes(sampler: SceneSampler, count: int) -> Judged:
+        index = sampler.rng.choice(len(own.edits), round(OWN * count), replace=False)
+        return own.take(index).and_also(draw(sampler, count - len(index)))
 
     return outcomes
 
 
-def train_decoder_on_own(training: Path, steps: int = 500, each: int = 960, seed: int = 75_000) -> None:
-    """Train the VAE's decoder on what the denoiser makes: its errors are not those of the encoder with noise."""
-    frozen = Frozen(training)
+def train_decoder_on_own(
+    frozen: Frozen, model: ProbedDenoiser, core: Core, folder: Path, name: str, steps: int = 500
+) -> None:
+    """Train the VAE's decoder on what the denoiser makes: its errors are not those of the encoder with noise.
+
+    Args:
+        frozen, model: The text encoder and the denoiser.
+        core, folder, name, steps: As in `train_decoder`.
+    """
+    seed, each = 75_000, 960
     sampler = SceneSampler(np.random.default_rng(seed), False)
-    model = ProbedDenoiser()
-    model.load_state_dict(averaged_weights(training, "denoiser"))
     tokens, edits = [], []
     for begin in range(0, each, 96):
         drawn = [sampler.edit() for _ in range(min(96, each - begin))]
@@ -85,7 +70,7 @@ def train_decoder_on_own(training: Path, steps: int = 500, each: int = 960, seed
         index = torch.tensor(rng.choice(usable, 8, replace=False))
         return latents[index], wanted[index]
 
-    train_decoder(training, steps, "vae_decoder", "vae_own", own)
+    train_decoder(core, folder, steps, name, own)
 
 
 def denoised_errors(frozen: Frozen, tokens: torch.Tensor, edits: list[SceneEdit]) -> np.ndarray:

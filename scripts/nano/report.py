@@ -5,13 +5,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from scipy.stats import wilcoxon
 
 from editbench.analysis.agreement_with_truth import judge_against_truth
 from nano import evaluation, export
-from nano.denoiser import Frozen, Pairs, ProbedDenoiser, denoise, target_labels
+from nano.denoiser import Frozen, Pairs, denoise, exported_denoiser, target_labels
 from nano.evaluation import Outcome
 from nano.flaws import flawed
 from nano.pictures import PIPELINE
@@ -21,17 +20,16 @@ EACH = 10  # scenes a family
 SEED = 90_000
 
 
-def evaluate(shipped: Path, training: Path, each: int = EACH) -> dict[str, object]:
+def evaluate(shipped: Path, each: int = EACH) -> dict[str, object]:
     """Measure editor, stages and judge on held-out scenes; write `evaluation.json` beside the models.
 
     Args:
         shipped: `models/nano`.
-        training: Folder of checkpoints.
         each: Scenes a family.
     """
     edits = evaluation.fixed_set(each, SEED)
     made = {"final": evaluation.edit_all(shipped / "editor", edits, "final")}
-    made |= {stage: edits_of_stage(training, stage, edits) for stage in export.STAGES}
+    made |= {stage: edits_of_stage(shipped, stage, edits) for stage in export.STAGES}
     flawed_ones = synthetic(made["final"])
     controls = evaluation.controls(edits[::4], made["final"])
     found: dict[str, object] = {
@@ -49,10 +47,9 @@ def evaluate(shipped: Path, training: Path, each: int = EACH) -> dict[str, objec
     return found
 
 
-def edits_of_stage(training: Path, stage: str, edits: list[SceneEdit]) -> list[Outcome]:
+def edits_of_stage(shipped: Path, stage: str, edits: list[SceneEdit]) -> list[Outcome]:
     """What an earlier stage of the denoiser makes, computed in batches and without the VAE's outer levels."""
-    frozen, model = Frozen(training), ProbedDenoiser()
-    model.load_state_dict(torch.load(training / f"denoiser-{stage}.pt", weights_only=True))
+    frozen, model = Frozen.exported(shipped / "editor"), exported_denoiser(shipped / "stages" / stage)
     said = [edit.text(evaluation.language_of(number), number // len(FAMILIES)) for number, edit in enumerate(edits)]
     text, mask = frozen.texts(edits, said)
     labels = target_labels(edits)

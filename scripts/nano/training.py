@@ -14,6 +14,9 @@ import torch
 
 SAVE_EVERY_S = 60.0
 
+StepLoss = Callable[[int, np.random.Generator, torch.Generator], tuple[torch.Tensor, dict[str, float]]]
+"""Given the step, and the step's own numpy and torch generators: the loss, and figures for the log."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -54,7 +57,7 @@ class Stage:
         folder: Where they are.
         model: Trained in place; only what requires a gradient.
         schedule: See `Schedule`.
-        loss: Given the step, the step's own numpy and torch generators: the loss, and figures for the log.
+        loss: See `StepLoss`.
         measure: Given the averaged model: figures on unseen data.
     """
 
@@ -62,7 +65,7 @@ class Stage:
     folder: Path
     model: torch.nn.Module
     schedule: Schedule
-    loss: Callable[[int, np.random.Generator, torch.Generator], tuple[torch.Tensor, dict[str, float]]]
+    loss: StepLoss
     measure: Callable[[torch.nn.Module], dict[str, float]] | None = None
     seed: int = 0
     seconds: float = 0.0

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKLQwenImage
+from safetensors.torch import load_file
 
 from editbench.editors.single_frame import use_conv2d_for_single_frames
 from nano.pictures import assemble, cells_for_vae
@@ -238,20 +239,18 @@ Batch = Callable[[np.random.Generator], tuple[torch.Tensor, torch.Tensor]]
 
 
 def train_decoder(
-    folder: Path, steps: int = 260, begin: str = "vae", name: str = "vae_decoder", own: Batch | None = None
+    core: Core, folder: Path, steps: int = 260, name: str = "vae_decoder", own: Batch | None = None
 ) -> Core:
     """Train the decoder alone for longer: latents stay as they are, so other stages need not be trained again.
 
     Args:
+        core: Where it begins.
         folder: Of the checkpoints.
         steps: Steps in all.
-        begin: The stage it begins with.
-        name: Its own name.
+        name: Of the stage.
         own: Draws latents, (B, 16, 8, 8), and the pictures to be made of them, to be trained on beside the encoder's.
     """
     torch.manual_seed(1)
-    core = Core(build_vae())
-    core.load_state_dict(averaged_weights(folder, begin))
     core.vae.encoder.requires_grad_(False)
     core.vae.quant_conv.requires_grad_(False)
 
@@ -264,3 +263,17 @@ def train_decoder(
 
     schedule = Schedule(steps, lr=1.5e-3, warmup=20, ema=0.98)
     return Stage(name, folder, core, schedule, loss, measure, seed=7).run()
+
+
+def trained_core(folder: Path, name: str) -> Core:
+    """The core as a stage of training left it."""
+    core = Core(build_vae())
+    core.load_state_dict(averaged_weights(folder, name))
+    return core
+
+
+def exported_core(folder: Path) -> Core:
+    """The core of an exported VAE."""
+    vae = build_vae()
+    vae.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+    return Core(vae)

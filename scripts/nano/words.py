@@ -11,7 +11,6 @@ from transformers import AddedToken, Qwen2Tokenizer
 from nano import scenes
 
 RUBRICS = Path(__file__).parents[2] / "conf" / "rubric"
-SEED_RUBRICS = ("physical", "environmental", "social", "causal", "referential")
 SAID = (
     "把",
     "将",
@@ -53,20 +52,19 @@ def editor_tokenizer() -> Qwen2Tokenizer:
     return build_tokenizer("\n".join([CORPUS, *spoken(), *CHINESE]))
 
 
-def rubric_texts() -> list[str]:
-    """Every text of the files that the scenes' categories share with the benchmark's others."""
-    files = [RUBRICS / f"{name}.yaml" for name in ("answer", *sorted(SEED_RUBRICS))]
-    values = [value for file in files for value in yaml.safe_load(file.read_text(encoding="utf-8")).values()]
-    return [value for value in values if isinstance(value, str)]
+def rubric() -> dict[str, str]:
+    """The rubric of the scenes as in its files, with the forms of the answer."""
+    texts: dict[str, str] = {}
+    for name in ("answer", "scene_edit"):
+        texts |= yaml.safe_load((RUBRICS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return texts
 
 
 def judge_tokenizer() -> Qwen2Tokenizer:
-    """Tokenizer of the judge: it knows every word of the rubrics, and every line of their system prompts as one token.
-
-    A system prompt is then some 40 tokens in place of 700.
-    """
-    tokenizer = build_tokenizer("\n".join([CORPUS, *spoken(), *CHINESE, *rubric_texts()]))
-    lines = sorted({line.strip() for text in rubric_texts() if "{" not in text for line in text.splitlines()} - {""})
+    """Tokenizer of the judge: it knows every word of the rubric, and every longer line of it as one token."""
+    texts = [text for text in rubric().values() if isinstance(text, str)]
+    tokenizer = build_tokenizer("\n".join([CORPUS, *spoken(), *CHINESE, *texts]))
+    lines = sorted({line.strip() for text in texts for line in text.splitlines()})
     long = [line for line in lines if len(line) > 30]
     tokenizer.add_tokens([AddedToken(line, special=False, normalized=False) for line in long])
     return tokenizer

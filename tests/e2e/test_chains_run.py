@@ -50,7 +50,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(bench: Path, *more: str) -> list[str]:
-    return [f"dataset.path={bench}", "editor=fake", "editor._target_=refusing.RefusingEditor", *SETTINGS, *more]
+    return [
+        "dataset=json_file",
+        f"dataset.path={bench}",
+        "editor=fake",
+        "editor._target_=refusing.RefusingEditor",
+        *SETTINGS,
+        *more,
+    ]
 
 
 def results(run_dir: Path) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_an_installed_package_plans_and_edits_from_another_folder(installed: Pat
 def test_an_installed_package_says_that_the_demo_is_in_the_checkout(installed: Path) -> None:
     outcome = use(installed, "editbench.plan")
     assert outcome.code == 2, outcome.tail
-    assert "dataset.path: data/demo/demo.json is in a checkout of editbench alone" in outcome.errors[0]
+    assert "dataset.path: data/scenes/scenes.json is in a checkout of editbench alone" in outcome.errors[0]
 
 
 def test_an_installed_package_names_the_choices(installed: Path) -> None:

@@ -43,7 +43,7 @@ def runs(bench: Path) -> list[Path]:
     for world_size in (1, 2):
         run = bench.parent / f"run-{world_size}"
         for phase in ("edit", "score", "report"):
-            run_phase(phase, run, [f"dataset.path={bench}", *SETTINGS], world_size)
+            run_phase(phase, run, ["dataset=json_file", f"dataset.path={bench}", *SETTINGS], world_size)
         folders.append(run)
     return folders
 

@@ -13,7 +13,7 @@ from benchmark_file import make_picture
 from editbench.config.load import load
 from editbench.editors.diffusers_pipeline import DiffusersEditor
 from editbench.judges.base import Request
-from editbench.judges.prompts import prompts
+from editbench.judges.prompts import by_rubric, prompts
 from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply import continuation, parse_score, read_score
 from editbench.run.records import Sample
@@ -109,7 +109,7 @@ def request_of(description: str, instruction: str, with_source: bool, reply: str
     rubric = load([]).rubrics["physical"]
     sample = Sample(0, "id", "key", "physical", instruction, description, "", [])
     shown = tuple(make_picture(number, (96, 64)) for number in range(1 + with_source))
-    request = Request(0, *prompts(rubric, sample, with_source), shown)
+    request = Request(0, *prompts(by_rubric(rubric, with_source), sample), shown)
     if reply is None:
         return request
     return dataclasses.replace(request, answer_start=continuation(reply), wanted="number")

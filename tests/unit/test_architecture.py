@@ -10,9 +10,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "editbench"
 ORDER = (
     *("errors", "text", "run.records", "config", "logs", "images", "http_json", "components", "distributed", "run"),
-    *("datasets", "editors", "judges", "analysis", "results", "ratings", "views"),
+    *("datasets", "editors", "judges", "analysis", "results", "loaded_run", "ratings"),
+    *("views", "exports", "trackers"),
     *("cli", "todo", "plan", "look", "pictures", "job", "edit", "score"),
-    *("report", "compare", "verify", "agree", "rate", "__main__"),
+    *("report", "compare", "verify", "agree", "rate", "export", "__main__"),
 )
 """Rooms and modules from bottom to top: each imports from itself and from what stands before it."""
 

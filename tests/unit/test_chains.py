@@ -15,7 +15,7 @@ from editbench.editors.chains import ChainSources, chains_of, edit_by_edit
 from editbench.editors.fake import FakeEditor
 from editbench.editors.one_sample import edit_one
 from editbench.errors import EarlierTurnError, UserError
-from editbench.judges.prompts import prompts
+from editbench.judges.prompts import by_rubric, prompts
 from editbench.plan import ensure_plan
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_input
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 def load(folder: Path, *overrides: str) -> Config:
     places = [f"dataset.path={folder / 'bench.json'}", f"run_dir={folder / 'run'}"]
-    return configuration.load([*places, "editor=fake", "judge=fake", *overrides])
+    return configuration.load([*places, "dataset=json_file", "editor=fake", "judge=fake", *overrides])
 
 
 def plan(folder: Path, *overrides: str) -> Plan:
@@ -282,10 +282,12 @@ def test_a_turn_is_judged_against_the_result_before_and_told_the_instructions_be
     config = load(folder, "judge.compare_with_original=true")
     tasks = {t.sample.sample_id: t for t in find_judge_tasks(config, RunDir(config.run_dir), plan(folder), None).tasks}
     assert [task.before and task.before.sha256 for task in tasks.values()] == [None, "11", "12"]
-    user = prompts(config.rubrics["physical"], tasks["a3"].sample, True)[1]
+    user = prompts(by_rubric(config.rubrics["physical"], True), tasks["a3"].sample)[1]
     assert user.startswith("This edit is step 3 of a series")
     assert "were:\n1. Change picture 0.\n2. Change picture 2.\nJudge" in user
-    assert not prompts(config.rubrics["physical"], tasks["a1"].sample, True)[1].startswith("This edit is step")
+    assert not prompts(by_rubric(config.rubrics["physical"], True), tasks["a1"].sample)[1].startswith(
+        "This edit is step"
+    )
     unit = tasks["a3"].unit
     put_on_record(folder, a2="other", a3="13")
     tasks = {t.sample.sample_id: t for t in find_judge_tasks(config, RunDir(config.run_dir), plan(folder), None).tasks}

@@ -9,7 +9,7 @@ from running import run_python
 from editbench.components.check import check_components
 from editbench.components.load import component_class
 from editbench.config import load as configuration
-from editbench.config.load import load
+from editbench.config.load import load, refuse_nano_by_default
 from editbench.config.places import CHECKOUT, CONF_DIR
 from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
@@ -21,8 +21,14 @@ def choices(group):
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
-NOT_BY_ITSELF = {"judge_loop", "answer", "edit", "reasoned_edit"}  # what all judges have, what rubrics share
-SETS = ["gedit", "general", "imgedit", "imgedit_multi", "kris", "rise", "seed"]
+NOT_BY_ITSELF = {
+    "judge_loop",
+    "answer",
+    "edit",
+    "reasoned_edit",
+    "scene_edit",
+}  # what all judges have, what rubrics share
+SETS = ["gedit", "general", "imgedit", "imgedit_multi", "kris", "rise", "scenes", "seed"]
 RUBRICS = [choice for choice in choices("rubric") if choice not in {*NOT_BY_ITSELF, *SETS}]
 PATH = ["dataset.path=x"]
 NEEDED = {
@@ -82,13 +88,22 @@ def test_a_dataset_brings_its_rubrics_unless_others_are_chosen(choice, rubrics):
     assert list(load([*chosen, "+rubric@rubrics.mine=causal"]).rubrics)[-1] == "mine"
 
 
+@pytest.mark.parametrize("choice", choices("tracker"))
+def test_every_shipped_tracker_composes_and_fits_its_class(choice):
+    config = load([f"tracker={choice}", "run_name=mine"])
+    check_components(config)
+    assert config.tracker.name == choice
+    assert config.tracker.kwargs.get("folder", f"runs/mine/{choice}") == f"runs/mine/{choice}"
+
+
 @pytest.mark.parametrize("choice", choices("experiment"))
 def test_every_shipped_experiment_composes(choice):
     check_components(load([f"experiment={choice}", "dataset.path=bench.json"]))
 
 
 def test_every_shipped_rubric_is_part_of_a_run_and_composes_under_another_name():
-    rubrics = load([f"+rubric@rubrics.another_{choice}={choice}" for choice in RUBRICS]).rubrics
+    again = [f"+rubric@rubrics.another_{choice}={choice}" for choice in RUBRICS]
+    rubrics = load(["dataset=json_file", *again]).rubrics
     assert len(rubrics) == 2 * len(RUBRICS)
     for choice in RUBRICS:
         assert rubrics[choice] == rubrics[f"another_{choice}"]
@@ -101,18 +116,58 @@ def test_no_shipped_file_is_left_out_by_these_tests():
         "editor",
         "judge",
         "metric",
+        "protocol",
         "experiment",
         "rubric",
+        "tracker",
     }
     assert choices("experiment")
 
 
-def test_the_default_run_is_the_demo_with_the_tiny_models():
+def test_the_default_run_is_the_scenes_with_the_nano_models():
     config = load([])
-    assert (config.run_name, config.run_dir) == ("demo-tiny", Path("runs/demo-tiny"))
-    assert (config.editor.name, config.judge.name) == ("tiny", "tiny")
-    assert config.dataset.kwargs["path"] == str(CHECKOUT / "data" / "demo" / "demo.json")
+    assert (config.run_name, config.run_dir) == ("scenes-nano", Path("runs/scenes-nano"))
+    assert (config.editor.name, config.judge.name) == ("nano", "nano")
+    assert config.dataset.kwargs["path"] == str(CHECKOUT / "data" / "scenes" / "scenes.json")
+    assert config.metric is not None and set(config.rubrics) == {"environmental", "physical", "referential"}
     assert (config.edit.sync_every, config.seed, config.on_change, config.dry_run) == (1, 42, "stop", False)
+
+
+def test_a_path_alone_is_that_of_a_benchmark_file_and_not_another_place_of_the_scenes():
+    config = load(["dataset.path=bench.json"])
+    assert config.metric is None and "social" in config.rubrics
+    assert config.dataset.kwargs["path"] == "bench.json"
+    assert load(["dataset.path=bench.json", "dataset=scenes"]).metric is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["dataset.path=bench.json"],
+            "dataset.path=bench.json: the default editor, nano, knows nothing but the scenes",
+        ),
+        (["dataset.path=bench.json", "editor=fake"], "the default judge, nano, .* give judge=…"),
+        (["dataset=gedit", "dataset.path=x", "judge=tiny"], "the default editor"),
+    ],
+)
+def test_own_data_are_not_edited_or_judged_by_models_that_nobody_chose(overrides, said):
+    with pytest.raises(UserError, match=said):
+        refuse_nano_by_default(overrides, load(overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["dataset=scenes"],
+        ["dataset.path=bench.json", "editor=fake", "judge=tiny"],
+        ["dataset.path=my_scenes.json", "editor=nano", "judge=nano"],
+        ["dataset.path=bench.json", "experiment=full_270"],
+    ],
+)
+def test_chosen_models_and_the_scenes_are_taken(overrides):
+    refuse_nano_by_default(overrides, load(overrides))
 
 
 def test_run_name_follows_dataset_and_editor_and_run_dir_follows_run_name():
@@ -236,7 +291,7 @@ MISTAKES = [
     (["source.formats=[]"], "source.formats=[]", "formats that Pillow reads"),
     # unknown choices
     (["editor=fak"], "editor=fak", "choose one of diffusers, fake, flux2"),
-    (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, openai, qwen3_vl"),
+    (["judge=gpt"], "judge=gpt", "choose one of fake, judge_loop, nano, openai, qwen3_vl"),
     (["dataset=json"], "dataset=json", "choose one of folder, gedit"),
     (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "choose one of diffusers, fake, flux2"),
     (["editor=Qwen/Qwen-Image-Edit"], "editor=Qwen/Qwen-Image-Edit", "editor.checkpoint=Qwen/Qwen-Image-Edit"),
@@ -452,8 +507,10 @@ def test_verify_tells_arguments_of_another_version_apart_from_other_settings(tmp
 def test_what_only_a_checkout_has_is_asked_for_where_there_is_none(monkeypatch):
     monkeypatch.setattr("editbench.config.places.CHECKOUT", None)
     config = load(["editor=fake", "judge=fake"])
-    assert config.run_name == "demo-fake"
-    with pytest.raises(UserError, match=r"dataset.path: data/demo/demo.json is in a checkout .* give dataset.path=…"):
+    assert config.run_name == "scenes-fake"
+    with pytest.raises(
+        UserError, match=r"dataset.path: data/scenes/scenes.json is in a checkout .* give dataset.path=…"
+    ):
         check_components(config)
 
 
@@ -524,7 +581,7 @@ def test_a_users_own_class_in_a_config_dir_works(users_folder):
     check_components(config)
     assert config.editor == ComponentConfig("my_editor_for_tests.InvertEditor", "invert", {"strength": 0.7})
     assert component_class(config.editor, "editor").__name__ == "InvertEditor"
-    assert config.run_name == "demo-invert"
+    assert config.run_name == "scenes-invert"
 
 
 def test_a_users_wrong_argument_is_found_before_anything_is_loaded(users_folder):

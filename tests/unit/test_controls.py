@@ -95,7 +95,7 @@ def test_a_judge_that_sees_both_images_is_shown_what_each_control_says(run: Run)
     by_id = {sample.sample_id: sample for sample in run.plan.samples}
     real = {task.sample.sample_id: task for task in run.find(CONTROLS, BOTH)[0] if not task.control}
     for task in tasks:
-        request, usual = judge.request(task), judge.request(real[task.sample.sample_id])
+        request, usual = judge.requests(task)[0], judge.requests(real[task.sample.sample_id])[0]
         source, edit = make_picture(task.sample.index), edited_picture(task.sample.index)
         assert task.compared_with == real[task.sample.sample_id].unit != task.unit
         other = by_id.get(task.other or "")
@@ -109,7 +109,7 @@ def test_a_judge_that_sees_both_images_is_shown_what_each_control_says(run: Run)
         if task.control == "noise":
             shown = np.asarray(request.images[1])
             assert shown.shape == (edit.height, edit.width, 3) and 110 < shown.mean() < 145 and shown.std() > 60
-            assert judge.request(task).images[1].tobytes() == request.images[1].tobytes()
+            assert judge.requests(task)[0].images[1].tobytes() == request.images[1].tobytes()
             wanted = (source, request.images[1])
         assert [image.tobytes() for image in request.images] == [image.tobytes() for image in wanted], task.control
         words = usual.user
@@ -118,7 +118,7 @@ def test_a_judge_that_sees_both_images_is_shown_what_each_control_says(run: Run)
             assert words != usual.user
         assert request.user == EDIT_FIRST * (task.control == "swapped") + words
         assert request.system == usual.system == config.rubrics[task.sample.category].system_prompt
-    noise = {judge.request(task).images[1].tobytes() for task in tasks if task.control == "noise"}
+    noise = {judge.requests(task)[0].images[1].tobytes() for task in tasks if task.control == "noise"}
     assert len(noise) == 3
 
 
@@ -126,7 +126,7 @@ def test_a_judge_that_sees_the_edit_alone_has_no_order_to_swap_but_the_source_as
     tasks = find_controls(run)
     assert Counter(task.control for task in tasks) == dict.fromkeys([*WRONG_EDITS, "again"], 3)
     (task,) = [t for t in tasks if t.control == "unchanged" and t.sample == tasks[0].sample]
-    (image,) = run.batch_judge(Scripted(), CONTROLS).request(task).images
+    (image,) = run.batch_judge(Scripted(), CONTROLS).requests(task)[0].images
     assert image.tobytes() == make_picture(task.sample.index).tobytes()
 
 

@@ -10,7 +10,7 @@ from editbench.config.load import load
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md")])
 FILES = r"(?:py|json|md|html)\b"
-GROUPS = "dataset|editor|judge|edit|source|distributed|score|report"
+GROUPS = "dataset|editor|judge|protocol|edit|source|distributed|score|report|tracker"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -28,6 +28,8 @@ def test_settings_that_the_documents_name_are_there() -> None:
         ["editor=images_edits", "editor.model=m"],
         ["editor=pictures", "editor.folder=f"],
         ["judge=openai", "judge.model=m"],
+        ["tracker=wandb"],
+        ["tracker=trackio"],
     )
     known = {
         f"{group}.{key}"

@@ -1,10 +1,12 @@
 """A metric's figures in the report: worked out by hand, kept apart by sample, and said beside the judge."""
 
+import io
 import json
 
 import pytest
 from benchmark_file import make_picture
 from PIL import Image
+from rich.console import Console
 from test_pictures import Run
 
 from editbench.analysis.metrics import summarize_metrics
@@ -13,6 +15,7 @@ from editbench.config.load import load
 from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
 from editbench.report import build_report
+from editbench.views.console import show_report
 from editbench.views.html import to_html
 from editbench.views.markdown import to_markdown
 
@@ -62,6 +65,10 @@ def test_a_metric_is_asked_for_every_sample_and_again_only_when_it_is_another(tm
         assert found == [{"true_score": wanted}, {"true_score": wanted}, None]
         assert len(run.dir.pictures.read_text().splitlines()) == 2
     assert report["metrics"]["figures"]["true_score"]["mean"] == 1.0
+    console = Console(file=io.StringIO(), width=400)
+    show_report(console, report, tmp_path)
+    printed = console.file.getvalue()
+    assert "From the pictures alone: true score 1.000" in printed
     assert "## What the metric says" in to_markdown(report)
     assert "What the metric says" in to_html(json.loads(json.dumps(report)))
     run.config.metric = None
@@ -103,4 +110,4 @@ def test_what_is_no_metric_is_said(target, kwargs, words):
 
 def test_the_scenes_bring_their_truth():
     assert load(["dataset=scenes"]).metric.target == "editbench.analysis.known_truth.KnownTruth"
-    assert load([]).metric is None
+    assert load(["dataset=json_file"]).metric is None

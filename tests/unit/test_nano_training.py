@@ -1,6 +1,5 @@
 """The nano models' training: scenes and their truth, one step of every stage, and that a stopped stage goes on."""
 
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from nano import denoiser, flaws, judge, pictures, scenes, text_encoder, training, vae
+from nano import denoiser, flaws, judge, judge_training, outcomes, pictures, scenes, text_encoder, training, vae
 from nano.scenes import FAMILIES, Scene, SceneEdit, SceneSampler
+from nano.words import rubric
 
 from editbench.analysis.truth import RIGHT
 from editbench.judges.base import Request
@@ -64,9 +64,9 @@ def test_no_two_looks_of_a_cell_are_within_the_strict_bound():
 
 
 def test_flaws_are_scored_from_0_to_10_and_cover_the_scale():
-    outcomes = flaws.draw(sampler(1), 200)
-    assert outcomes.scores.min() >= 0 and outcomes.scores.max() <= 10
-    assert (np.histogram(outcomes.scores, 5, (0, 10.01))[0] > 5).all()
+    drawn = flaws.draw(sampler(1), 200)
+    assert drawn.scores.min() >= 0 and drawn.scores.max() <= 10
+    assert (np.histogram(drawn.scores, 5, (0, 10.01))[0] > 5).all()
 
 
 def test_the_vae_averages_going_in_and_repeats_going_out():
@@ -186,7 +186,7 @@ def test_errors_are_of_the_cell_that_is_wrong():
 @pytest.fixture(scope="module")
 def judging():
     torch.manual_seed(0)
-    return judge.ProbedJudge()
+    return judge_training.ProbedJudge()
 
 
 @pytest.mark.parametrize("mode", judge.MODES)
@@ -196,15 +196,16 @@ def test_the_judge_is_asked_in_training_as_the_tool_asks(judging, mode):
     text, description = edit.text("en", 0), scenes.describe(edit.source, "en")
     outcome = flaws.judged([edit], flaws.pixels_of([edit.target]))
     asked = judging.reader.rows(outcome, mode, [text], ["en"])
-    rubric = judge.rubric("physical")
-    user = rubric["user_template_with_source"].format(original_description=description, edit_instruction=text)
+    user = rubric()["user_template_with_source"].format(original_description=description, edit_instruction=text)
     edited = pictures.Image.fromarray((255 * outcome.edited[0]).round().astype(np.uint8))
     shown = (pictures.draw(edit.source), edited.resize((1024, 1024), pictures.Image.Resampling.NEAREST))
-    request = Request(0, judge.system_prompt("physical", mode), user, shown, judge.ANSWER_START)
+    request = Request(0, judge.system_prompt(mode), user, shown, judge.ANSWER_START)
     processor = judging.reader.processor
     processor.image_processor.size = {"shortest_edge": 64 * 64, "longest_edge": 128 * 128}
     expected = processor(
-        text=[ChatTemplate(processor, None).prompt(request, processor)], images=[list(shown)], return_tensors="pt"
+        text=[ChatTemplate(processor, None, "last").prompt(request, processor)],
+        images=[list(shown)],
+        return_tensors="pt",
     )
     mine = torch.cat([asked.prefix, asked.tokens[0]])
     length = expected["input_ids"].shape[1]
@@ -222,21 +223,35 @@ def test_the_answer_fits_the_form_that_the_rubric_asks_for():
     assert numbers == [f"{number}<|im_end|>" for number in ("0.000", "3.600", "9.900")]
 
 
-def test_several_instructions_about_a_pair_of_pictures_are_judged_as_each_alone(judging):
-    _, asked = judge.draw_packed(judging, sampler(6), 2, "generate")
-    pixels = asked.pixels.reshape(2, 128, -1).repeat_interleave(4, 0).flatten(0, 1)
-    with torch.no_grad():
-        packed, alone = judging(asked), judging(dataclasses.replace(asked, each=1, pixels=pixels))
-    rows = torch.arange(8)[:, None]
-    assert torch.allclose(packed[rows, asked.heads], alone[rows, asked.heads], atol=1e-4)
-    assert torch.allclose(packed[rows, asked.images], alone[rows, asked.images], atol=1e-4)
+def test_the_judge_begins_by_looking_from_a_cell_to_the_same_cell_of_the_source(judging):
+    _, asked = judge_training.draw_asked(judging, sampler(6), 2, "expected")
+    text = judging.judge.model.language_model
+    attention = text.layers[judge.SAME_PLACE[0]].self_attn
+    size = judge.HIDDEN // judge.HEADS
+    cos, sin = text.rotary_emb(
+        torch.zeros(1, 1, judge.HIDDEN), asked.positions[:, :1].gather(2, asked.images[None, :1].expand(3, -1, -1))
+    )
+    turned = [
+        bias[:size] * cos[0] + torch.cat([-bias[size // 2 : size], bias[: size // 2]]) * sin[0]
+        for bias in (attention.q_proj.bias.detach(), attention.k_proj.bias.detach())
+    ]
+    looks = turned[0][16:] @ turned[1].T  # (16 cells of the edited picture, all 32)
+    assert looks[:, :16].argmax(dim=1).tolist() == list(range(16))
+
+
+def test_outcomes_of_the_editor_are_mixed_with_synthetic_ones():
+    own = flaws.draw(sampler(8), 30)
+    drawn = outcomes.mixed(own)(sampler(9), 20)
+    assert len(drawn.edits) == len(drawn.edited) == 20
+    assert sum(edit in own.edits for edit in drawn.edits) == 20 * outcomes.OWN
+    assert (flaws.judged(drawn.edits, drawn.edited).scores == drawn.scores).all()
 
 
 @pytest.mark.parametrize("mode", judge.MODES)
 def test_a_step_of_the_judge(judging, tmp_path, mode):
     def loss(step, rng, generator):
-        drawn, asked = judge.draw_asked(judging, SceneSampler(rng), 3, mode)
-        return judge.judge_loss(judging, drawn, asked, mode)
+        drawn, asked = judge_training.draw_asked(judging, SceneSampler(rng), 3, mode)
+        return judge_training.judge_loss(judging, drawn, asked, mode)
 
     before = weights(judging.judge.model.visual)
     found = run(tmp_path, judging, loss, 1).step(0)

@@ -92,6 +92,14 @@ def test_images_come_as_they_are_before_the_text_and_the_turn_that_is_begun_last
     assert (label["logprobs"], label["top_logprobs"]) == (True, 10)
 
 
+def test_images_stand_behind_the_text_where_that_is_wanted() -> None:
+    with serving(likely) as stub:
+        served = judge(stub, images="last")
+        served.reply(served.prepare([request(1)]))
+        user = stub.asked()[-1]["messages"][1]
+    assert [part["type"] for part in user["content"]] == ["text", "image_url", "image_url"]
+
+
 def test_replies_are_drawn_by_the_seeds_of_their_requests() -> None:
     with serving(likely) as stub:
         served = judge(stub, temperature=0.7)

@@ -89,7 +89,7 @@ def test_score_after_long_reasoning():
 
 
 def test_the_title_of_any_rubric_names_its_score():
-    shipped = [rubric.title for rubric in load([]).rubrics.values()]
+    shipped = [rubric.title for rubric in load(["dataset=json_file"]).rubrics.values()]
     assert sorted(TITLES.split("|")) == sorted(title.lower() for title in shipped)
     for title in [*shipped, "Fidelity (style)"]:
         for form in ("{} score: 7.4", "**{} Score:** 7.4/10", "{}: 7.4", "## {}\nScore: 7.4"):

@@ -224,7 +224,7 @@ def test_each_sample_tells_state_score_and_cause(every_state):
         "seed": 1,
         "reply": "Score: 8.0",
         **dict.fromkeys(("edit_latency_s", "judge_latency_s", "completion", "label", "label_mass", "spread", "scores")),
-        **dict.fromkeys(("pixels", "thumbs", "metrics")),
+        **dict.fromkeys(("named_scores", "pixels", "thumbs", "metrics")),
     }
     assert (samples["s00"]["state"], samples["s00"]["score"]) == ("pending", None)
     assert (samples["s03"]["state"], samples["s03"]["error"]) == ("edit_failed", "no picture")

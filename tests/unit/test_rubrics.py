@@ -64,15 +64,15 @@ def load(category):
 
 def system_prompt(category, mode):
     """As the judge gets it."""
-    return load_config([f"judge.mode={mode}"]).rubrics[category].system_prompt
+    return load_config(["dataset=json_file", f"judge.mode={mode}"]).rubrics[category].system_prompt
 
 
-SETS = {"gedit": 11, "general": 1, "imgedit": 10, "imgedit_multi": 3, "kris": 20, "rise": 4}
+SETS = {"gedit": 11, "general": 1, "imgedit": 10, "imgedit_multi": 3, "kris": 20, "rise": 4, "scenes": 3}
 """Rubrics of benchmarks, and how many categories each has."""
 
 
 def test_there_is_one_file_per_category_one_per_benchmark_and_some_with_what_they_share():
-    shared = {"answer", "edit", "reasoned_edit", "seed"}
+    shared = {"answer", "edit", "reasoned_edit", "scene_edit", "seed"}
     assert {path.stem for path in FOLDER.glob("*.yaml")} == {*NAMES, *SETS, *shared}
     assert set(load("answer")) == {"answer", "answer_label"}
 
@@ -146,7 +146,7 @@ def test_a_judge_that_repeats_its_prompt_gives_no_score(category):
 # ---- rubrics of benchmarks ----
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", sorted({*SETS} - {"scenes"}))
 @pytest.mark.parametrize("mode", MODES)
 def test_each_category_of_a_benchmark_has_its_own_criteria_in_the_shared_frame(name, mode):
     rubrics = load_config([f"rubric={name}", f"judge.mode={mode}"]).rubrics
@@ -161,6 +161,12 @@ def test_each_category_of_a_benchmark_has_its_own_criteria_in_the_shared_frame(n
         for part in ("The score is the lowest of the three", "never an order to you", "scores 0.000"):
             assert part in " ".join(rubric.system_prompt.split())
         assert rubric.system_prompt.endswith(f"\nScore: <{'number' if mode == 'generate' else 'digit'}>\n")
+
+
+def test_the_scenes_are_judged_by_one_rubric():
+    rubrics = load_config(["rubric=scenes"]).rubrics
+    assert sorted(rubrics) == ["environmental", "physical", "referential"]
+    assert len({rubric.system_prompt for rubric in rubrics.values()}) == 1
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -21,7 +21,7 @@ from editbench.editors.one_sample import edit_one
 from editbench.errors import UserError
 from editbench.judges.batches import BatchJudge
 from editbench.judges.fake import FakeJudge
-from editbench.judges.prompts import prompts
+from editbench.judges.prompts import by_rubric, prompts
 from editbench.plan import ensure_plan
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_input
@@ -49,7 +49,7 @@ def write_records(folder: Path, counts: list[int]) -> Path:
 
 def load(folder: Path, *overrides: str) -> Config:
     places = [f"dataset.path={folder / 'bench.json'}", f"run_dir={folder / 'run'}"]
-    return configuration.load([*places, "editor=fake", "judge=fake", *overrides])
+    return configuration.load([*places, "dataset=json_file", "editor=fake", "judge=fake", *overrides])
 
 
 def plan(folder: Path, *overrides: str) -> Plan:
@@ -209,21 +209,24 @@ def test_the_judge_sees_all_sources_in_order_and_then_the_edit_and_is_told_how_m
     config, tasks = load(judged, *settings), judge_tasks(judged, *settings)
     judge = BatchJudge(FakeJudge(["cpu"]), open_dataset(config.dataset), config, RunDir(config.run_dir))
     widths = lambda request: [image.width for image in request.images]  # noqa: E731
-    five = judge.request(tasks["s2", ""])
+    five = judge.requests(tasks["s2", ""])[0]
     assert widths(five) == [40, 41, 42, 43, 44, 50]
     assert five.user.startswith("There are 6 images here: 5 source images, in the order")
     assert "comes last" in five.user
-    swapped = judge.request(tasks["s2", "swapped"])
+    swapped = judge.requests(tasks["s2", "swapped"])[0]
     assert widths(swapped) == [50, 40, 41, 42, 43, 44] and "comes first" in swapped.user
-    assert widths(judge.request(tasks["s1", "unchanged"])) == [40, 41, 40], "the first source stands for the edit"
-    one = judge.request(tasks["s0", ""])
-    assert widths(one) == [40, 50] and one.user == prompts(config.rubrics["physical"], tasks["s0", ""].sample, True)[1]
+    assert widths(judge.requests(tasks["s1", "unchanged"])[0]) == [40, 41, 40], "the first source stands for the edit"
+    one = judge.requests(tasks["s0", ""])[0]
+    assert (
+        widths(one) == [40, 50]
+        and one.user == prompts(by_rubric(config.rubrics["physical"], True), tasks["s0", ""].sample)[1]
+    )
     assert "images here" not in one.user
 
 
 def test_a_judge_without_sources_is_told_nothing_of_them(judged: Path) -> None:
     config, task = load(judged), judge_tasks(judged)["s2", ""]
-    request = BatchJudge(FakeJudge(["cpu"]), None, config, RunDir(config.run_dir)).request(task)
+    request = BatchJudge(FakeJudge(["cpu"]), None, config, RunDir(config.run_dir)).requests(task)[0]
     assert [image.width for image in request.images] == [50] and "images here" not in request.user
 
 

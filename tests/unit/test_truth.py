@@ -69,9 +69,9 @@ def test_controls_have_next_to_nothing():
 
 def test_where_every_cell_changes_none_is_left_to_be_spoilt():
     source, target = np.zeros((4, 4, 3)), np.ones((4, 4, 3))
-    scores, errors = score_pixels(source, np.stack([source, target]), target, cells=2)
-    assert scores.tolist() == [0.0, 10.0]
-    assert errors.tolist() == [[1.0] * 4, [0.0] * 4]
+    found = score_pixels(source, np.stack([source, target]), target, cells=2)
+    assert found.score.tolist() == [0.0, 10.0]
+    assert found.errors.tolist() == [[1.0] * 4, [0.0] * 4]
 
 
 def sample(name):

@@ -1,0 +1,83 @@
+"""Whether a protocol holds together, and fits the rubrics and the judge's settings; refused before models load."""
+
+import re
+from collections.abc import Iterator
+
+from editbench.config.formulas import names_in
+from editbench.config.protocol import SCORE, CriterionConfig, ProtocolConfig
+from editbench.config.schema import JudgeConfig, RubricConfig
+from editbench.errors import UserError
+
+PLACEHOLDERS = ("original_description", "edit_instruction", "category_criteria")
+
+
+def check_protocol(protocol: ProtocolConfig, judge: JudgeConfig, rubrics: dict[str, RubricConfig]) -> None:
+    """Check a protocol; one without criteria asks by the rubrics alone, and has nothing to check.
+
+    Raises:
+        UserError: a sentence names the key, what was found, and what to do.
+    """
+    if not protocol.criteria:
+        return
+    _check_judge(protocol, judge)
+    known = {number: name for name, criterion in protocol.criteria.items() for number in criterion.numbers}
+    if len(known) < sum(len(criterion.numbers) for criterion in protocol.criteria.values()):
+        raise UserError("protocol.criteria: two criteria have a number of the same name; each needs one of its own")
+    for name, criterion in protocol.criteria.items():
+        for problem in _problems(criterion, rubrics):
+            raise UserError(f"protocol.criteria.{name}{problem}")
+    _check_scores(protocol, set(known))
+    for name, figure in protocol.figures.items():
+        if unknown := set(figure.of) - set(protocol.scores):
+            raise UserError(f"protocol.figures.{name}.of: there is no score {min(unknown)!r} in protocol.scores")
+
+
+def _check_judge(protocol: ProtocolConfig, judge: JudgeConfig) -> None:
+    if judge.mode == "expected":
+        several = next((name for name, one in protocol.criteria.items() if len(one.numbers) > 1), None)
+        why = f"criterion {several} asks for several in one reply" if several else "its figures count whole numbers"
+        raise UserError(
+            f"judge.mode=expected gives one expected value per request, and of protocol={protocol.name} {why}; use "
+            "judge.mode=generate, or protocol=seed"
+        )
+    if judge.compare_with_original:
+        raise UserError(
+            f"judge.compare_with_original=true has no effect with protocol={protocol.name}, whose criteria say which "
+            "images the judge sees; leave it out, or use protocol=seed"
+        )
+
+
+def _problems(criterion: CriterionConfig, rubrics: dict[str, RubricConfig]) -> Iterator[str]:
+    """What is wrong with a criterion, each as the end of a sentence that begins with its key."""
+    asked = [name for name in rubrics if criterion.categories is None or name in criterion.categories]
+    for category in asked:
+        words = criterion.words(category)
+        if not words.user_template.strip():
+            yield f": has no user_template for category {category}; give one, or one for all"
+        unknown = set(re.findall(r"\{(\w+)\}", words.system_prompt + words.user_template)) - {*PLACEHOLDERS}
+        if unknown:
+            yield (
+                f": the prompts have the placeholder {{{min(unknown)}}}; known are "
+                + ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+            )
+        if words.labels is not None and not len(set(words.labels)) == len(words.labels) == len(criterion.numbers):
+            yield f".labels={words.labels}: must be a different one for each of {', '.join(criterion.numbers)}"
+
+
+def _check_scores(protocol: ProtocolConfig, known: set[str]) -> None:
+    for name, formulas in protocol.scores.items():
+        if name in known:
+            raise UserError(f"protocol.scores.{name}: a number has that name already; give another")
+        for formula in formulas:
+            try:
+                unknown = names_in(formula) - known
+            except ValueError as error:
+                raise UserError(f"protocol.scores.{name}: {error}") from error
+            if unknown:
+                raise UserError(
+                    f"protocol.scores.{name}: {formula!r} needs {min(unknown)!r}, which is no number of a criterion "
+                    "nor a score above it"
+                )
+        known.add(name)
+    if SCORE not in protocol.scores:
+        raise UserError(f"protocol.scores: there is no {SCORE!r}; that is what a sample's one score is called")
