@@ -285,9 +285,7 @@ def test_a_turn_is_judged_against_the_result_before_and_told_the_instructions_be
     user = prompts(by_rubric(config.rubrics["physical"], True), tasks["a3"].sample)[1]
     assert user.startswith("This edit is step 3 of a series")
     assert "were:\n1. Change picture 0.\n2. Change picture 2.\nJudge" in user
-    assert not prompts(by_rubric(config.rubrics["physical"], True), tasks["a1"].sample)[1].startswith(
-        "This edit is step"
-    )
+    assert not prompts(by_rubric(config.rubrics["physical"], True), tasks["a1"].sample)[1].startswith("This edit")
     unit = tasks["a3"].unit
     put_on_record(folder, a2="other", a3="13")
     tasks = {t.sample.sample_id: t for t in find_judge_tasks(config, RunDir(config.run_dir), plan(folder), None).tasks}
