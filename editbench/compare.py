@@ -24,7 +24,7 @@ from editbench.results import Results, find_run, only_judge, read_results
 from editbench.run.folder import utc_now
 from editbench.run.identity import PROTOCOL_KEYS, changed_keys
 from editbench.run.lines import write_atomic
-from editbench.run.thumbs import edited_name, source_name
+from editbench.run.thumbs import edited_name, source_names
 from editbench.views.comparison import comparison_to_markdown, show_comparison
 from editbench.views.html import compare_to_html
 
@@ -137,13 +137,16 @@ def _beside(runs: Mapping[str, Results]) -> Path:
 
 
 def _thumbs(sample_id: str, runs: Mapping[str, Results], out: Path) -> dict[str, str]:
-    """Paths, from `out`, of the thumbnails that reports have made of a sample: its `source`, and its edit by run."""
+    """Paths, from `out`, of the thumbnails that reports have made of a sample: its `source`, and its edit by run.
+
+    Of several source images it is the first.
+    """
     found: dict[str, str] = {}
     for name, run in runs.items():
         sample, edit, folder = run.samples.get(sample_id), run.edits.get(sample_id), run.folder.thumbs
         if sample is None or edit is None or edit.sha256 is None:
             continue
-        names = {"source": source_name(sample), name: edited_name(sample, edit)}
+        names = {"source": source_names(sample)[0], name: edited_name(sample, edit)}
         found |= {key: os.path.relpath(folder / n, out) for key, n in names.items() if (folder / n).exists()}
     return found
 

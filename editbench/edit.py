@@ -3,19 +3,19 @@
     torchrun --nproc_per_node=6 -m editbench.edit run_name=mine editor=qwen_image_edit dataset.path=bench.json
 
 Rank 0 makes the plan and finds what is missing; rank r edits `missing[r::world_size]`, or with
-`edit.schedule=dynamic` whatever is next, one image at a time; the images travel to rank 0 as PNG bytes, and rank 0
-appends them to shards and index. Started again, it does what is still missing. It judges nothing.
+`edit.schedule=dynamic` whatever is next, one image at a time; samples that follow each other stay together. The images
+travel to rank 0 as PNG bytes, and rank 0 appends them to shards and index. Started again, it does what is still
+missing. It judges nothing.
 """
 
-import functools
 import math
 
 from editbench import cli
 from editbench.components.load import component_class
 from editbench.config.schema import Config
-from editbench.datasets.sources import Sources
 from editbench.distributed import devices
-from editbench.editors.one_sample import edit_one, encode
+from editbench.editors.chains import ChainSources, chains_of, edit_by_edit
+from editbench.editors.one_sample import edit_one
 from editbench.job import Job
 from editbench.plan import ensure_plan, show_dry_run
 from editbench.run.records import Edit, EditTask
@@ -50,21 +50,22 @@ def find_missing(config: Config, job: Job) -> Todo[EditTask, Edit]:
 def edit_all(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> None:
     """Edit one image at a time, each on its way to rank 0 behind the next edit."""
     job.begin(todo)
-    rounds = math.ceil(len(todo.tasks) / job.ranks.world_size)
-    editor = job.load(_devices(config, job, len(todo.tasks)), rounds=rounds)
-    sources = Sources(config.dataset, config.source)
+    chains = chains_of(todo.tasks)  # of one edit each, unless samples follow others
+    rounds = math.ceil(len(chains) / job.ranks.world_size)
+    editor = job.load(_devices(config, job, len(chains)), rounds=rounds)
+    sources = ChainSources(config, job.folder, todo.tasks)
     with job.results(lambda: open_sink(config, job, todo)) as results:
         if config.edit.schedule == "strided":
-            turns = job.turns(todo.tasks, config.edit.sync_every)
+            turns = job.turns(chains, config.edit.sync_every)
         else:
-            turns = job.draws("edits", todo.tasks if editor else [])
+            turns = job.draws("edits", chains if editor else [])
         finished = None
-        for task, following in turns:
-            source = sources.take(task.sample, then=following.sample if following else None)
+        for drawn, following in edit_by_edit(turns, job.stopping):
+            task, source = sources.take(drawn, following)
             if finished:  # encoded behind this edit: before the barrier it would take cores from ranks on their way
                 results.put(finished)
             edit, image = edit_one(editor, task, source, job.session.step)
-            finished = functools.partial(encode, edit, image)
+            finished = sources.keep(edit, image)
         if finished:
             results.put(finished)
     if editor:

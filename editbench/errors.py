@@ -21,5 +21,9 @@ class PeerLostError(UserError):
     """Another rank ended first; its own error is the one to read."""
 
 
+class EarlierTurnError(ValueError):
+    """The edit before in a chain has no image, so there is nothing that this one could be made of."""
+
+
 class InvalidOutputError(ValueError):
     """The editor ran, but what it returned is no edited picture: NaN, a wrong size or mode, or one colour."""

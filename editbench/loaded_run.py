@@ -106,13 +106,18 @@ class LoadedRun:
         return read_image(self.results.folder.edits, edit.shard, edit.offset, edit.length, edit.sha256)
 
     def source(self, sample_id: str) -> Image.Image:
-        """Read the source image of a sample from the run's dataset, mode RGB, upright.
+        """Read the source image of a sample, the first of several; see `sources`."""
+        return self.sources(sample_id)[0]
+
+    def sources(self, sample_id: str) -> list[Image.Image]:
+        """Read the source images of a sample from the run's dataset, mode RGB, upright; in a chain the edit before.
 
         Raises:
             UserError: there is no such sample, or no dataset where the run had it.
             ValueError: it cannot be read, or is no longer the planned one.
         """
-        return self._sources.read(self._sample(sample_id))
+        sample = self._sample(sample_id)
+        return [self.edited(sample.follows)] if sample.follows else self._sources.read(sample)
 
     def side_by_side(self, sample_id: str) -> Image.Image:
         """Put the source image on the left and the edited one on the right, at the height of the edited one."""

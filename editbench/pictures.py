@@ -49,7 +49,8 @@ class Looks:
 
     Attributes:
         images: By sample id and digest of the edited image: `pixels` as `measure` gives them, None if a picture cannot
-            be read; `thumbs`: paths of `source` and `edited` in the run folder, each None if it cannot be read.
+            be read; `thumbs`: paths of `source` and `edited` in the run folder, each None if it cannot be read, and of
+            a sample with several source images the paths of the others under `more_sources`.
         notes: What could not be read, a sentence each.
     """
 
@@ -86,8 +87,11 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
     for sample in plan.samples:
         edit = edits.get(sample.sample_id)
         if edit and edit.state == "edited" and edit.sha256 and edit.input == sample_input(sample):
-            key = (sample.source_sha256, edit.sha256, depends.get(sample.sample_id, ""))
-            tasks.append(Task(sample, edit, key, measured.get(key)))
+            before = edits.get(sample.follows) if sample.follows else None
+            source = before.sha256 if before else sample.source_sha256
+            if source and (before is None or edit.follows_sha256 == source):
+                key = (source, edit.sha256, depends.get(sample.sample_id, ""))
+                tasks.append(Task(sample, edit, key, measured.get(key), before))
     if not tasks and not run_dir.thumbs.exists():
         return Looks()
     run_dir.thumbs.mkdir(exist_ok=True)
@@ -121,8 +125,10 @@ def _depends_on(samples: Sequence[Sample], place: Place) -> dict[str, str]:
 
 
 def _found(task: Task, measured: dict[Key, dict[str, Any]], there: set[str]) -> dict[str, Any]:
-    source, edited = (f"thumbs/{name}" if name in there else None for name in task.names)
-    thumbs = {"source": source, "edited": edited} if source or edited else None
+    edited, source, *more = (f"thumbs/{name}" if name in there else None for name in task.names)
+    thumbs: dict[str, Any] | None = {"source": source, "edited": edited} if source or edited else None
+    if thumbs and more:
+        thumbs["more_sources"] = more
     return {"pixels": measured.get(task.key), "thumbs": thumbs}
 
 

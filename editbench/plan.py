@@ -8,7 +8,6 @@ This also fetches checkpoints that the hub's cache lacks, so that no rank waits 
 """
 
 import dataclasses
-import hashlib
 import json
 import logging
 from collections import Counter
@@ -16,15 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from editbench import cli, logs
-from editbench.components.load import find_checkpoint, open_dataset
+from editbench.components.load import component_class, find_checkpoint, open_dataset
 from editbench.config.schema import ComponentConfig, Config
-from editbench.datasets.base import NO_CATEGORY, BadRecord, Dataset, Record
-from editbench.datasets.ids import RULE
+from editbench.datasets.base import BadRecord
+from editbench.datasets.samples import collect_samples, no_rubric, read_digests
 from editbench.distributed.ranks import Ranks
 from editbench.errors import UserError
 from editbench.judges.prompts import refuse_unscored
 from editbench.run.folder import Plan, RunDir
-from editbench.run.identity import sample_key
 from editbench.run.records import Sample
 from editbench.text import redact, restore
 from editbench.todo import find_edit_tasks, find_judge_tasks
@@ -95,22 +93,48 @@ def ensure_plan(config: Config, run_dir: RunDir, check: Callable[[Plan], object]
     }
     plan = run_dir.read_plan()
     if plan is not None and plan.made_from == made_from:
+        check_source_images(config, plan)
         return plan
     if plan is not None:
         logger.warning("the dataset, its category names, or the selection has changed; the plan is made anew")
     logger.info("reading %s once to make the plan", config.dataset.kwargs.get("path", config.dataset.target))
-    samples, bad = _collect(dataset, _canonical_names(config))
+    samples, bad = collect_samples(dataset, _canonical_names(config))
     if bad and getattr(dataset, "on_bad_record", "stop") == "stop":
         raise UserError(_list_problems(bad))
-    selected = [_with_digest(sample, dataset) for sample in _select(samples, config)]
+    selected = read_digests(_select(samples, config), dataset)
     refuse_unscored(config, selected)
     plan = Plan(made_from, selected, [dataclasses.asdict(record) for record in bad])
+    check_source_images(config, plan)
     if check:
         check(plan)
     if not config.dry_run:
         run_dir.create()
         run_dir.write_plan(plan)
     return plan
+
+
+def check_source_images(config: Config, plan: Plan) -> None:
+    """Check that the editor takes as many source images as the samples have.
+
+    Raises:
+        UserError: it does not.
+    """
+    several = [sample for sample in plan.samples if sample.source_images > 1]
+    find_most = (
+        getattr(component_class(config.editor, "editor"), "most_source_images", lambda _: 1) if several else None
+    )
+    most = find_most(config.editor.kwargs) if find_most else None
+    if most is None:
+        return
+    many = [sample for sample in several if sample.source_images > most]
+    if many:
+        takes = "one source image" if most == 1 else f"{most} source images"
+        raise UserError(
+            f"editor={config.editor.name} takes {takes}, and {len(many)} of {len(plan.samples)} samples have more, "
+            f"such as {many[0].sample_id!r} with {many[0].source_images}; choose an editor that takes a list, let one "
+            "of diffusers have them side by side (editor.images=stitch), or leave them out with "
+            f"+dataset.max_images={most} dataset.on_bad_record=skip (folders and Parquet)"
+        )
 
 
 def planned_dataset(config: Config, run_dir: RunDir) -> ComponentConfig:
@@ -127,70 +151,19 @@ def dataset_of(plan: Plan, config: Config) -> ComponentConfig:
     return ComponentConfig(made_from["class"], "dataset", restore(made_from["kwargs"], config.dataset.kwargs))
 
 
-def _collect(dataset: Dataset, names: dict[str, str]) -> tuple[list[Sample], list[BadRecord]]:
-    """Read every record once; keeps all but the images."""
-    found: list[tuple[int, Record]] = []
-    digests: dict[int, str] = {}
-    bad: list[BadRecord] = []
-    for index, record in enumerate(dataset.scan()):
-        if isinstance(record, BadRecord):
-            bad.append(record)
-            continue
-        digests[index] = "" if record.source is None else hashlib.sha256(record.source).hexdigest()
-        found.append((index, dataclasses.replace(record, source=None)))
-    samples: list[Sample] = []
-    seen: dict[str, int] = {}
-    uses: dict[str, set[str | None]] = {}
-    for _, record in found:
-        uses.setdefault(record.sample_id, set()).add(record.repeat_id)
-    for index, record in found:
-        sample_id = (len(uses[record.sample_id]) > 1 and record.repeat_id) or record.sample_id
-        if record.category not in names:
-            bad.append(BadRecord(index, sample_id, _no_rubric(record.category, names)))
-        elif seen.setdefault(sample_id, index) != index:
-            bad.append(BadRecord(index, sample_id, f"has the same id as record {seen[sample_id]}: {RULE}"))
-        else:
-            placed = dataclasses.replace(record, sample_id=sample_id)
-            samples.append(_sample(placed, len(samples), names[record.category], digests[index]))
-    if not samples and not bad:
-        raise UserError("the dataset holds no records; give another dataset.path")
-    return samples, sorted(bad, key=lambda record: record.index)
-
-
-def _sample(record: Record, index: int, category: str, source_sha256: str) -> Sample:
-    return Sample(
-        index=index,
-        sample_id=record.sample_id,
-        key=sample_key(record.sample_id),
-        category=category,
-        instruction=record.instruction,
-        description=record.description,
-        source_sha256=source_sha256,
-        locator=record.locator,
-        extra=record.extra,
-    )
-
-
-def _with_digest(sample: Sample, dataset: Dataset) -> Sample:
-    """Read the image that the scan did not; one that cannot be read counts as empty, and fails when it is edited."""
-    if sample.source_sha256:
-        return sample
-    try:
-        source = dataset.read(sample.locator)
-    except ValueError:
-        source = b""
-    return dataclasses.replace(sample, source_sha256=hashlib.sha256(source).hexdigest())
-
-
 def _select(samples: list[Sample], config: Config) -> list[Sample]:
     """Keep the wanted categories and the first `limit` samples, counted anew."""
     if config.categories:
         names = _canonical_names(config)
         unknown = [name for name in config.categories if name not in names]
         if unknown:
-            raise UserError(f"categories: {_no_rubric(unknown[0], names)}")
+            raise UserError(f"categories: {no_rubric(unknown[0], names)}")
         wanted = {names[name] for name in config.categories}
         samples = [sample for sample in samples if sample.category in wanted]
+    chosen = {sample.sample_id for sample in samples}
+    cut = next((sample for sample in samples if sample.follows and sample.follows not in chosen), None)
+    if cut:
+        raise UserError(f"categories: {cut.sample_id!r} follows {cut.follows!r}, which they leave out; choose both")
     if not samples:
         raise UserError("no sample is left to do: categories and dataset.on_bad_record leave none")
     return [dataclasses.replace(sample, index=i) for i, sample in enumerate(samples[: config.limit])]
@@ -208,18 +181,6 @@ def _canonical_names(config: Config) -> dict[str, str]:
             if names.setdefault(name, rubric) != rubric:
                 raise UserError(f"rubrics.{rubric}.names: {name!r} already belongs to rubric {names[name]!r}")
     return names
-
-
-def _no_rubric(category: str, names: dict[str, str]) -> str:
-    missing = f"category {category!r}" + (", that of records without one," if category == NO_CATEGORY else "")
-    other = "choose other rubrics, such as rubric=general"
-    if NO_CATEGORY in names:
-        other = f"judge it by that for any edit with 'rubrics.general.names=[general,\"{category}\"]'"
-    return (
-        f"{missing} has no rubric (known: {', '.join(sorted(set(names.values())))}); {other}, or add one as "
-        f"conf/rubric/mine.yaml and the override +rubric@rubrics.mine=mine, with "
-        f"{category!r} among its names"
-    )
 
 
 def _list_problems(bad: list[BadRecord]) -> str:

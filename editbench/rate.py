@@ -25,7 +25,7 @@ from editbench.ratings.server import RatingServer
 from editbench.ratings.session import RatingSession
 from editbench.results import find_run
 from editbench.run.folder import RunDir
-from editbench.run.shards import read_image
+from editbench.run.shards import read_edited
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Pictures:
         self._lock = threading.Lock()
 
     def read(self, number: int, place: str) -> bytes:
-        """Read one picture of a question: `source`, or a place of one of its edits.
+        """Read one picture of a question: `source`, `source2` and on, or a place of one of its edits.
 
         Raises:
             ValueError: there is no such one, or it cannot be read.
@@ -118,18 +118,17 @@ class Pictures:
         if number >= len(self._questions):
             raise ValueError(f"there is no question {number}")
         question = self._questions[number]
-        if place == "source":
+        if place in question.source_places:
+            if question.other.before:
+                return read_edited(self._run.edits, question.other.before)
             with self._lock:
-                source = self._sources.read(question.other.sample)
-            return images.encode_png(source)
+                sources = self._sources.read(question.other.sample)
+            return images.encode_png(sources[question.source_places.index(place)])
         shown = question.shown().get(place)
         if shown is None:
             raise ValueError(f"there is no picture {place!r}")
         run = self._base if self._base is not None and shown is question.base else self._run
-        edit = shown.edit
-        if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
-            raise ValueError("the edit has no image")
-        return read_image(run.edits, edit.shard, edit.offset, edit.length, edit.sha256)
+        return read_edited(run.edits, shown.edit)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from editbench.analysis.controls import compare_controls, controls_note
 from editbench.analysis.histogram import piled_up_note
 from editbench.analysis.metrics import summarize_metrics
 from editbench.analysis.official import official_figures
-from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, count_causes, macro, summarize_outcomes
+from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, by_turn, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.pixel_rates import summarize_pixels
 from editbench.analysis.shape import compare_shapes, shape_note
@@ -116,6 +116,9 @@ def build_report(
         "official": official_figures(results.protocol, plan.samples, outcomes, settings.published),
         "overall": overall,
         "categories": categories,
+        "turns": {
+            turn: summarize_outcomes(of, settings.bootstrap, results.scale) for turn, of in by_turn(outcomes).items()
+        },
         "best_category": best,
         "worst_category": worst,
         "errors": count_causes(outcomes),

@@ -6,11 +6,11 @@ processes.
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from editbench.components.checkpoint import Checkpoint
-from editbench.components.load import component_class
+from editbench.components.load import stands_for_arguments
 from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
 from editbench.judges.controls import make_control_tasks
@@ -73,24 +73,33 @@ def find_edit_tasks(config: Config, run_dir: RunDir, plan: Plan, checkpoint: Che
         UserError: there are edits made with other settings, and `on_change` is `stop`.
     """
     editor = component_identity(config.editor, checkpoint) | {"cpu_threads": config.distributed.cpu_threads}
-    stands_for_arguments = _stands_for_arguments(config.editor)
+    find_own = stands_for_arguments(config.editor)
     edits = run_dir.read_edits()
     lost = run_dir.lost_images(edits)
     tasks: list[EditTask] = []
     kept: list[Edit] = []
+    units: dict[str, str] = {}
+    anew: set[str] = set()
     changed = 0
     for sample in plan.samples:
         seed = sample_seed(config.seed, sample.sample_id)
-        own = stands_for_arguments(sample)
-        unit = edit_unit(sample_input(sample), editor | (own or {}), seed)
+        own = find_own(sample)
+        chain = {"follows": units[sample.follows]} if sample.follows else {}
+        unit = edit_unit(sample_input(sample), editor | (own or {}) | chain, seed)
+        units[sample.sample_id] = unit
+        before = edits[sample.follows] if sample.follows and sample.follows not in anew else None
+        task = EditTask(sample, seed, unit, before)
         edit = edits.get(sample.sample_id)
         if edit is None or edit.state == "pending":
-            tasks.append(EditTask(sample, seed, unit))
+            tasks.append(task)
+            anew.add(sample.sample_id)
             continue
         differs = edit.unit != unit and own is not None and _comparable(config.editor, checkpoint)
         changed += differs
-        if differs or sample.sample_id in lost or (config.retry_failed and edit.state != "edited"):
-            tasks.append(EditTask(sample, seed, unit))
+        outdated = differs or (sample.follows is not None and not _is_made_of(edit, before))
+        if outdated or sample.sample_id in lost or (config.retry_failed and edit.state != "edited"):
+            tasks.append(task)
+            anew.add(sample.sample_id)
         else:
             kept.append(edit)
     if config.on_change == "stop":
@@ -98,6 +107,11 @@ def find_edit_tasks(config: Config, run_dir: RunDir, plan: Plan, checkpoint: Che
             raise refuse_changed("edits", changed, run_dir.read_config(), config.resolved, EDIT_KEYS)
         refuse_lost(run_dir, lost)
     return Todo(tasks, kept)
+
+
+def _is_made_of(edit: Edit, before: Edit | None) -> bool:
+    """Whether an edit in a chain was made of what the edit before it is today; None: that is made anew."""
+    return before is not None and edit.follows_sha256 == before.sha256
 
 
 def find_judge_tasks(
@@ -142,6 +156,7 @@ def _with_image(config: Config, plan: Plan, edits: Mapping[str, Edit], judge: di
         (sample, edit)
         for sample in plan.samples
         if (edit := edits.get(sample.sample_id)) and edit.sha256 is not None and edit.input == sample_input(sample)
+        if not sample.follows or _is_made_of(edit, edits.get(sample.follows))
     ]
     lengths = {sample.index: _length(sample, edit, with_source) for sample, edit in judged}
     places: dict[int, int] = {}
@@ -151,10 +166,12 @@ def _with_image(config: Config, plan: Plan, edits: Mapping[str, Edit], judge: di
         seen[sample.category] += 1
     tasks = []
     for sample, edit in judged:
-        shown = [*([sample.source_sha256] if with_source else []), edit.sha256 or ""]
+        before = edits[sample.follows] if sample.follows else None
+        source = before.sha256 or "" if before else sample.source_sha256
+        shown = [*([source] if with_source else []), edit.sha256 or ""]
         words = asked_words(config, sample) + [config.rubrics[sample.category].title] * title_counts
         unit = judgment_unit(shown, words, judge)
-        tasks.append(JudgeTask(sample, edit, unit, lengths[sample.index], places[sample.index]))
+        tasks.append(JudgeTask(sample, edit, unit, lengths[sample.index], places[sample.index], before=before))
     return tasks
 
 
@@ -258,27 +275,14 @@ def cut_batches(tasks: Sequence[JudgeTask], batch_size: int) -> list[list[JudgeT
 
 
 def _length(sample: Sample, edit: Edit, with_source: bool) -> int:
-    """Estimate tokens: one for every 32x32 pixels of an image, as in Qwen3-VL, and one for every 4 characters."""
+    """Estimate tokens: one for every 32x32 pixels of an image, as in Qwen3-VL, and one for every 4 characters.
+
+    Source images after the first count as that one.
+    """
     area = (edit.width or 0) * (edit.height or 0)
     if with_source:
-        area += (edit.source_width or 0) * (edit.source_height or 0)
+        area += (edit.source_width or 0) * (edit.source_height or 0) * sample.source_images
     return round(area / 1024 + (len(sample.instruction) + len(sample.description)) / 4)
-
-
-def _stands_for_arguments(settings: ComponentConfig) -> Callable[[Sample], dict[str, Any] | None]:
-    """What of each sample stands in a unit for the editor's arguments; {} for most editors, None if it is not known."""
-    try:
-        find = getattr(component_class(settings, "editor"), "stands_for_arguments", None)
-    except UserError:  # `verify`, where the class is not
-        return lambda _: {}
-    if find is None:
-        return lambda _: {}
-
-    def of_sample(sample: Sample) -> dict[str, Any] | None:
-        found = find(settings.kwargs, sample)
-        return None if found is None else {"kwargs": found}
-
-    return of_sample
 
 
 def _comparable(settings: ComponentConfig, checkpoint: Checkpoint | None) -> bool:

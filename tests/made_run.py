@@ -8,7 +8,7 @@ from PIL import ImageOps
 
 from editbench.components.load import open_dataset
 from editbench.config.load import load
-from editbench.datasets.base import read_source
+from editbench.datasets.base import read_sources
 from editbench.images import decode_rgb
 from editbench.plan import ensure_plan
 from editbench.run.folder import RunDir
@@ -51,7 +51,7 @@ def make_run(root, overrides, results):
             failed = {"error_type": "ValueError", "error": "no picture came back"}
             edits.append(Edit(*known, result, "unit", sample_input(sample), 7, **failed))
         elif result != "pending":
-            png = png_bytes(ImageOps.flip(decode_rgb(read_source(dataset, sample))))
+            png = png_bytes(ImageOps.flip(decode_rgb(read_sources(dataset, sample)[0])))
             digest = hashlib.sha256(png).hexdigest()
             shard, offset = shards.append(sample.key, png, b"{}")
             place = {"sha256": digest, "shard": shard, "offset": offset, "length": len(png)}

@@ -22,7 +22,7 @@ class Metric(Protocol):
 
         Args:
             sample: The sample.
-            source, edited: Mode RGB, of any size.
+            source, edited: Mode RGB, of any size; of several source images the first.
 
         Returns:
             Figures by name, the same names for every sample; None where one cannot be had for this sample.

@@ -32,8 +32,9 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
     """What became of one sample: all that is on record of it, in one flat dict.
 
     Returns:
-        What the sample is; its `state`; of the edit and the judgment that count, if they do, `score` and how that was
-        `answered`, what the judge said, times and sizes; what went wrong if something did. The rest is None.
+        What the sample is (`source_images`: how many, if several; in a chain `follows` and `turn`); its `state`; of the
+        edit and the judgment that count, if they do, `score` and how that was `answered`, what the judge said, times
+        and sizes; what went wrong if something did. The rest is None.
     """
     edit, judgment = counting(sample, edit, judgment)
     last = judgment or edit
@@ -52,6 +53,8 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
         "instruction_in_other_language": next((sample.extra[k] for k in _OTHER_LANGUAGE if k in sample.extra), None),
         "description": sample.description,
         "source": sample.source_sha256[:16],
+        **({"source_images": sample.source_images} if sample.source_images > 1 else {}),
+        **({"follows": sample.follows, "turn": sample.turn} if sample.follows else {}),
         "image_sha256": edit and edit.sha256,
         "source_size": edit and _size(edit.source_width, edit.source_height),
         "edited_size": edit and _size(edit.width, edit.height),
@@ -125,6 +128,17 @@ def summarize_outcomes(
         "counts": count_states(outcomes),
         "answered": dict(sorted(Counter(o["answered"] for o in scored).items())),
     }
+
+
+def by_turn(outcomes: Iterable[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    """The outcomes of samples in chains by their place in it, from 1; empty where no sample follows another."""
+    outcomes = list(outcomes)
+    followed = {o["follows"] for o in outcomes if "follows" in o}
+    turns: dict[int, list[dict[str, Any]]] = {}
+    for o in outcomes:
+        if "follows" in o or o["sample_id"] in followed:
+            turns.setdefault(o.get("turn", 1), []).append(o)
+    return dict(sorted(turns.items()))
 
 
 def macro(outcomes: Iterable[dict[str, Any]], scale: Scale = TEN) -> dict[str, Any]:

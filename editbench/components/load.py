@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import pydoc
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from editbench import logs
@@ -11,6 +12,7 @@ from editbench.components import checkpoint as checkpoints
 from editbench.components.checkpoint import Checkpoint
 from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
+from editbench.run.records import Sample
 
 if TYPE_CHECKING:
     from editbench.analysis.known_truth import Metric
@@ -85,3 +87,19 @@ def construct(settings: ComponentConfig, group: str, checkpoint: Checkpoint | No
     logs.adopt("diffusers", "transformers")
     logger.info("loaded %s %s in %.1f s", group, settings.name, time.monotonic() - started)
     return built
+
+
+def stands_for_arguments(settings: ComponentConfig) -> Callable[[Sample], dict[str, Any] | None]:
+    """What of each sample stands in a unit for the editor's arguments; {} for most editors, None if it is not known."""
+    try:
+        find = getattr(component_class(settings, "editor"), "stands_for_arguments", None)
+    except UserError:  # `verify`, where the class is not
+        return lambda _: {}
+    if find is None:
+        return lambda _: {}
+
+    def of_sample(sample: Sample) -> dict[str, Any] | None:
+        found = find(settings.kwargs, sample)
+        return None if found is None else {"kwargs": found}
+
+    return of_sample

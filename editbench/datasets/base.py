@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from editbench.config.schema import SourceConfig
+from editbench.run.identity import digest_of_sources
 from editbench.run.records import Sample
 
 NO_CATEGORY = "general"
@@ -24,23 +25,25 @@ class Record:
         category: Category by any of its names; `NO_CATEGORY` if the record has none.
         instruction: What the editor is asked to do.
         description: What the source image shows; may be empty.
-        source: The encoded source image file, where the scan comes past it anyway; None: only `read` gets it, and only
-            for samples that are planned. Empty if `source_error` is set.
+        source: What `read` gives, where the scan comes past it anyway; None: only `read` gets it, and only for samples
+            that are planned. Empty if `source_error` is set.
         source_error: Why the source image cannot be had, e.g. broken base64; the sample then fails alone.
         locator: Whatever `read` needs to find this record again; it is kept in the plan.
         repeat_id: The id where another record has the same `sample_id`; None if the id is the dataset's own.
         extra: Fields that editbench does not use, as plain data; they go into the plan.
+        follows: `sample_id` of an earlier record, whose edited image is this one's source; None: it has its own.
     """
 
     sample_id: str
     category: str
     instruction: str
     description: str
-    source: bytes | None
+    source: bytes | list[bytes] | None
     source_error: str | None
     locator: list[int | str]
     repeat_id: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    follows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,11 @@ class Dataset(Protocol):
         """Yield all records in order, holding one at a time."""
         ...
 
-    def read(self, locator: list[int | str]) -> bytes:
+    def read(self, locator: list[int | str]) -> bytes | list[bytes]:
         """Read the encoded source image file of one record; may be called by several threads at once.
+
+        Returns:
+            The file's bytes; of a record with several source images a list of them, in order.
 
         Raises:
             ValueError: it cannot be had, says why.
@@ -81,19 +87,33 @@ class Dataset(Protocol):
         ...
 
 
-def read_source(dataset: Dataset, sample: Sample) -> bytes:
-    """Read the source image file of a planned sample.
+def one_or_all(files: list[bytes]) -> bytes | list[bytes]:
+    """What `read` gives for one source image file, or several."""
+    return files[0] if len(files) == 1 else files
+
+
+def digests(source: bytes | list[bytes]) -> list[str]:
+    """Hex digest of each source image file that a dataset gave, in order."""
+    return [hashlib.sha256(file).hexdigest() for file in ([source] if isinstance(source, bytes) else source)]
+
+
+def read_sources(dataset: Dataset, sample: Sample) -> list[bytes]:
+    """Read the source image files of a planned sample, one or several.
 
     Raises:
-        ValueError: it cannot be had, or is no longer the one that was planned.
+        ValueError: they cannot be had, or are no longer those that were planned.
     """
+    if sample.follows:
+        raise ValueError(f"its source is what becomes of {sample.follows!r}, and none of the dataset's images")
     source = dataset.read(sample.locator)
-    if hashlib.sha256(source).hexdigest() != sample.source_sha256:
+    if source == []:
+        raise ValueError("the record has no source image any more")
+    if digest_of_sources(digests(source)) != sample.source_sha256:
         raise ValueError(
             "the dataset's image is no longer the planned one; start the edit phase again (where a JSON file names "
             "images by path, touch that file before, so that the plan is made anew)"
         )
-    return source
+    return [source] if isinstance(source, bytes) else source
 
 
 def check_instruction(instruction: str, limits: SourceConfig) -> None:

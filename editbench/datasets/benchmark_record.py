@@ -1,4 +1,4 @@
-"""A record of the benchmark format: a JSON object with an image in base64 or the path of one."""
+"""A record of the benchmark format: a JSON object with an image in base64 or the path of one, or a list of either."""
 
 import base64
 import binascii
@@ -6,10 +6,13 @@ import json
 import re
 from typing import Any, Literal
 
-from editbench.datasets.base import NO_CATEGORY, BadRecord, Record
+from editbench.datasets.base import NO_CATEGORY, BadRecord, Record, one_or_all
 from editbench.datasets.extra import extra_fields
 from editbench.datasets.ids import image_ids
 from editbench.datasets.image_files import ImageFiles
+
+FOLLOWS = "follows"
+"""Field with the id of the record that a record follows in a chain."""
 
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -37,17 +40,22 @@ class RecordReader:
         category = outer_category if fields.get("subset") is None else fields["subset"]
         category = NO_CATEGORY if category is None else category
         sample_id, repeat_id = self._ids(fields, category, index)
+        paths = _listed(fields.get("original_image_path"))
         texts: dict[str, Any] = {
             self._instruction: fields.get(self._instruction),
             self._description: "" if fields.get(self._description) is None else fields[self._description],
             "subset": category,
             "id" if _has(fields, "id") else "original_image_path": sample_id,
         }
-        problems = [self._image_problem(fields)]
+        follows = fields.get(FOLLOWS)
+        if follows is not None:
+            texts[FOLLOWS] = str(follows) if type(follows) is int else follows
+        problems = [self._image_problem(fields, paths) if follows is None else ""]
         problems += [f"{name} {found}" if (found := not_text(value)) else "" for name, value in texts.items()]
         if any(problems):
             return BadRecord(index, _writable(sample_id), "; ".join(filter(None, problems)))
-        source, source_error = decode_base64(fields["src_img_b64"]) if _has(fields, "src_img_b64") else (None, None)
+        inside = follows is None and _has(fields, "src_img_b64")
+        source, source_error = _decode(_listed(fields["src_img_b64"])) if inside else (None, None)
         return Record(
             sample_id=sample_id,
             category=texts["subset"],
@@ -58,10 +66,11 @@ class RecordReader:
             locator=locator,
             repeat_id=repeat_id,
             extra=extra_fields(fields, {"src_img_b64", *texts} - {"original_image_path"}),
+            follows=texts.get(FOLLOWS),
         )
 
-    def read_image(self, data: bytes, locator: list[int | str]) -> bytes:
-        """Read the encoded image of one JSON object.
+    def read_images(self, data: bytes, locator: list[int | str]) -> bytes | list[bytes]:
+        """Read the encoded image of one JSON object; of several a list.
 
         Raises:
             ValueError: it cannot be had, or the object is no longer a record.
@@ -71,7 +80,9 @@ class RecordReader:
             raise ValueError(f"record {record.index} is no longer what was planned: {record.problem}")
         if record.source_error:
             raise ValueError(record.source_error)
-        return self._images.read(json.loads(data)["original_image_path"]) if record.source is None else record.source
+        if record.source is not None:
+            return record.source
+        return one_or_all([self._images.read(path) for path in _listed(json.loads(data)["original_image_path"])])
 
     def read_file(self, path: str) -> bytes:
         """Read a file that a record names by path; raises ValueError."""
@@ -81,22 +92,22 @@ class RecordReader:
         """The record's own id as it stands there, or one made of its image's path, and the one in its place."""
         if _has(fields, "id"):
             return str(fields["id"]) if type(fields["id"]) is int else fields["id"], None
-        path = fields.get("original_image_path")
-        if isinstance(path, str):
-            stem, repeat_id = image_ids(path, str(fields.get(self._instruction)))
+        paths = _listed(fields.get("original_image_path"))
+        if all(isinstance(path, str) for path in paths):
+            stem, repeat_id = image_ids(paths, str(fields.get(self._instruction)))
             if stem:
                 return stem, repeat_id
         return f"{category}_{index:05d}" if isinstance(category, str) else f"{index:05d}", None
 
-    def _image_problem(self, fields: dict[str, Any]) -> str:
+    def _image_problem(self, fields: dict[str, Any], paths: list[Any]) -> str:
         if _has(fields, "src_img_b64"):
-            found = not_text(fields["src_img_b64"])
+            found = next(filter(None, map(not_text, _listed(fields["src_img_b64"]) or [None])), "")
             return f"src_img_b64 {found}" if found else ""
-        path = fields.get("original_image_path")
-        if not isinstance(path, str) or not path.strip():
+        if not paths or not all(isinstance(path, str) and path.strip() for path in paths):
             return "src_img_b64 is missing, and so is the path of an image in original_image_path"
         try:
-            self._images.find(path)
+            for path in paths:
+                self._images.find(path)
         except ValueError as error:
             return f"src_img_b64 is missing, and original_image_path does not help: {error}"
         return ""
@@ -127,6 +138,19 @@ def decode_base64(text: str) -> tuple[bytes, str | None]:
         return base64.b64decode(payload, validate=True), None
     except (binascii.Error, ValueError) as error:
         return b"", f"src_img_b64 is no base64: {error}"
+
+
+def _decode(texts: list[str]) -> tuple[bytes | list[bytes], str | None]:
+    """Decode one text or several; with one that cannot be there is none."""
+    found = [decode_base64(text) for text in texts]
+    error = next(
+        (f"{error} (image {n})" if len(found) > 1 else error for n, (_, error) in enumerate(found, 1) if error), None
+    )
+    return (b"", error) if error else (one_or_all([data for data, _ in found]), None)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _parse_object(data: bytes, index: int) -> dict[str, Any] | BadRecord:

@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 Paths = list[str | None]
-"""Paths of a row's pictures as the file has them, None for a picture without one."""
+"""Paths of a row's pictures as the file has them, None for a picture without one; empty for a row without pictures."""
 
 _FAILURES = (pa.ArrowException, OSError, ValueError, KeyError)
 
@@ -26,8 +26,8 @@ class ColumnFile(Protocol):
 
     picture_columns: list[str]
 
-    def rows(self, picture: str) -> Iterator[tuple[dict[str, Any], Paths | None]]:
-        """Yield the fields of every row that hold no bytes, and its pictures' paths (None: it has no picture)."""
+    def rows(self, pictures: list[str]) -> Iterator[tuple[dict[str, Any], Paths]]:
+        """Yield the fields of every row that hold no bytes, and the paths of its pictures, column by column."""
         ...
 
     def group_sizes(self) -> Iterator[int]:
@@ -72,17 +72,22 @@ class ParquetColumns:
         self._path, self._file = path, pq.ParquetFile(path)
         self.picture_columns = [field.name for field in self._file.schema_arrow if _holds_bytes(field.type)]
 
-    def rows(self, picture: str) -> Iterator[tuple[dict[str, Any], Paths | None]]:
+    def rows(self, pictures: list[str]) -> Iterator[tuple[dict[str, Any], Paths]]:
         """Read the other columns and, of pictures, the paths alone."""
         leaves = [self._file.schema.column(i).path for i in range(len(self._file.schema))]
-        paths = [leaf for leaf in leaves if leaf.startswith(f"{picture}.") and leaf.endswith(".path")]
+        paths = {
+            name: [leaf for leaf in leaves if leaf.startswith(f"{name}.") and leaf.endswith(".path")]
+            for name in pictures
+        }
         columns = [name for name in self._file.schema_arrow.names if name not in self.picture_columns]
         for group in range(self._file.num_row_groups):
             with told(self._path):
-                rows = self._file.read_row_group(group, columns=[*columns, *paths]).to_pylist()
+                rows = self._file.read_row_group(
+                    group, columns=[*columns, *itertools.chain(*paths.values())]
+                ).to_pylist()
             count = self._file.metadata.row_group(group).num_rows
             for row in rows or [{} for _ in range(count)]:
-                found = row.pop(picture, None) if paths else {}
+                found = [row.pop(name, None) if paths[name] else {} for name in pictures]
                 yield row, _paths(found)
 
     def group_sizes(self) -> Iterator[int]:
@@ -104,12 +109,12 @@ class ArrowColumns:
         self.picture_columns = [field.name for field in schema if _holds_bytes(field.type)]
         self._columns = [name for name in schema.names if name not in self.picture_columns]
 
-    def rows(self, picture: str) -> Iterator[tuple[dict[str, Any], Paths | None]]:
+    def rows(self, pictures: list[str]) -> Iterator[tuple[dict[str, Any], Paths]]:
         """Convert the other columns and, of pictures, the paths alone."""
         for batch in self._batches():
-            pictures = batch.column(picture)
+            found = zip(*(_without_bytes(batch.column(name)) for name in pictures), strict=True)
             rows = batch.select(self._columns).to_pylist() if self._columns else [{} for _ in range(batch.num_rows)]
-            yield from zip(rows, map(_paths, _without_bytes(pictures)), strict=True)
+            yield from zip(rows, map(_paths, found), strict=True)
 
     def group_sizes(self) -> Iterator[int]:
         """By going through the batches, of which nothing is copied."""
@@ -154,8 +159,7 @@ def _without_bytes(pictures: Any) -> list[Any]:
     return [{} if there else None for there in pictures.is_valid().to_pylist()]
 
 
-def _paths(found: Any) -> Paths | None:
-    """Paths of a row's pictures, from what is left of them without their bytes."""
-    if not isinstance(found, list):
-        return None if found is None else [found.get("path")]
-    return [picture.get("path") for picture in found if picture is not None] or None
+def _paths(columns: Iterable[Any]) -> Paths:
+    """Paths of a row's pictures, from what is left of them in each column without their bytes."""
+    found = [picture for column in columns for picture in (column if isinstance(column, list) else [column])]
+    return [picture.get("path") for picture in found if picture is not None]

@@ -1,19 +1,20 @@
 """Which field of a table's row is what: settings that make a record of a row."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from editbench.datasets.base import NO_CATEGORY, BadRecord, Record
 from editbench.datasets.benchmark_record import not_text
 from editbench.datasets.extra import extra_fields
 from editbench.datasets.ids import image_ids
-from editbench.datasets.tables import FOLDER, KEY
+from editbench.datasets.tables import FOLDER, KEY, STEM
 from editbench.errors import UserError
 
 Names = dict[str, str | list[str] | None]
-"""Names of fields by what they hold: image, instruction, category, id, description, language. An id can be made of
-several, with slashes between."""
+"""Names of fields by what they hold: image, instruction, category, id, description, language, follows. Several names of
+an id make it up, with slashes between; several of images hold a source image each, in order, or a list of them; several
+of instructions hold the turns of a chain."""
 
 DEFAULTS: Names = {
     "image": None,
@@ -22,7 +23,11 @@ DEFAULTS: Names = {
     "id": "id",
     "description": "description",
     "language": None,
+    "follows": None,
 }
+
+
+_SEVERAL = ("id", "image", "instruction")
 
 
 @dataclass(frozen=True)
@@ -32,14 +37,14 @@ class Row:
     Attributes:
         index: Its position in the dataset.
         values: Its fields.
-        image: Path of its image as the dataset writes it; empty if it has none.
-        locator: Where its image is.
-        problem: What is wrong with its image; empty if nothing is known to be.
+        images: Paths of its images as the dataset writes them, an empty text for one without.
+        locator: Where its images are.
+        problem: What is wrong with its images; empty if nothing is known to be.
     """
 
     index: int
     values: Mapping[str, Any]
-    image: str
+    images: list[str]
     locator: list[int | str]
     problem: str = ""
 
@@ -51,19 +56,25 @@ class Columns:
         names: What is called otherwise than in `DEFAULTS`.
         category: Category of rows that have none.
         language: Only rows in this language; None: all.
+        max_images: Rows with more source images are bad records; None: there is no limit.
 
     Raises:
         UserError: a name that cannot be.
     """
 
-    def __init__(self, names: Names | None, category: str | None, language: str | None) -> None:
+    def __init__(
+        self, names: Names | None, category: str | None, language: str | None, max_images: int | None = None
+    ) -> None:
         unknown = set(names or {}) - set(DEFAULTS)
         if unknown:
             raise UserError(f"dataset.fields: {sorted(unknown)[0]!r} is none of {', '.join(DEFAULTS)}")
         self._names = DEFAULTS | (names or {})
-        lists = [what for what, name in self._names.items() if isinstance(name, list) and what != "id"]
+        lists = [what for what, name in self._names.items() if isinstance(name, list) and what not in _SEVERAL]
         if lists:
-            raise UserError(f"dataset.fields.{lists[0]}: must be one name; several make up an id alone")
+            raise UserError(
+                f"dataset.fields.{lists[0]}: must be one name; several can be those of {', '.join(_SEVERAL)}"
+            )
+        self._max_images = max_images
         self._category = category or NO_CATEGORY
         self._language = language
         if language is not None and self._names["language"] is None:
@@ -71,10 +82,10 @@ class Columns:
         self._languages: set[str] = set()
 
     @property
-    def image(self) -> str | None:
-        """Name of the field with the image; None if none is named."""
-        name = self._names["image"]
-        return name if isinstance(name, str) else None
+    def images(self) -> list[str]:
+        """Names of the fields with images; empty if none is named."""
+        names = self._names["image"]
+        return [names] if isinstance(names, str) else names or []
 
     def wants(self, values: Mapping[str, Any]) -> bool:
         """Whether a row is in the language that is asked for."""
@@ -94,19 +105,38 @@ class Columns:
             found = ", ".join(sorted(self._languages)[:10])
             raise UserError(f"dataset.language={self._language}: no record is in that language; found {found}")
 
-    def record(self, row: Row) -> Record | BadRecord:
-        """Make a record of a row."""
+    def records(self, row: Row) -> list[Record | BadRecord]:
+        """Make a record of a row; where several fields hold instructions one of each turn, `<id>/1` and on."""
+        names = self._names["instruction"]
+        if not isinstance(names, list):
+            follows = self._get(row.values, "follows")
+            return [self._record(row, self._get(row.values, "instruction"), follows)]
+        turns = [value for value in (row.values.get(name) for name in names) if value is not None and value != ""]
+        first = self._record(row, row.values.get(names[0]), None)
+        if isinstance(first, BadRecord):
+            return [first]
+        records = [self._record(row, turn, None) for turn in turns]
+        bad = next((record for record in records if isinstance(record, BadRecord)), None)
+        if bad is not None or any(row.values.get(name) in (None, "") for name in names[: len(turns)]):
+            return [
+                bad or BadRecord(row.index, first.sample_id, f"of {', '.join(names)} one before the last is missing")
+            ]
+        return [_as_turn(record, turn, first) for turn, record in enumerate(records, 1) if isinstance(record, Record)]
+
+    def _record(self, row: Row, instruction: Any, follows: Any) -> Record | BadRecord:
         category = self._get(row.values, "category")
         category = self._category if category is None or category == "" else category
-        instruction, description = self._get(row.values, "instruction"), self._get(row.values, "description")
+        description = self._get(row.values, "description")
         sample_id, repeat_id = self._ids(row, category, instruction)
-        problems = [row.problem] + [
+        follows = None if follows == "" else str(follows) if type(follows) is int else follows
+        problems = [row.problem or self._too_many(row.images) if follows is None else ""] + [
             self._wrong(what, value, row.values)
             for what, value in {
                 "instruction": instruction,
                 "category": category,
                 "description": "" if description is None else description,
                 "id": sample_id,
+                "follows": "" if follows is None else follows,
             }.items()
         ]
         if any(problems):
@@ -122,9 +152,10 @@ class Columns:
             description=description or "",
             source=None,
             source_error=None,
-            locator=row.locator,
+            locator=row.locator if follows is None else [],
             repeat_id=repeat_id,
             extra=extra,
+            follows=follows,
         )
 
     def _get(self, values: Mapping[str, Any], what: str) -> Any:
@@ -133,15 +164,30 @@ class Columns:
 
     def _ids(self, row: Row, category: Any, instruction: Any) -> tuple[Any, str | None]:
         names = self._names["id"]
-        parts = [row.values.get(name) for name in ([names] if isinstance(names, str) else names or [])]
+        values = {**row.values, STEM: image_ids(row.images, "")[0]}
+        parts = [values.get(name) for name in ([names] if isinstance(names, str) else names or [])]
         if parts and all(part is not None and part != "" for part in parts):
             return "/".join(map(str, parts)) if all(type(part) in (str, int) for part in parts) else parts, None
-        stem, repeat_id = image_ids(row.image, str(instruction))
+        stem, repeat_id = image_ids(row.images, str(instruction))
         return (stem, repeat_id) if stem else (f"{category}_{row.index:05d}", None)
+
+    def _too_many(self, images: list[str]) -> str:
+        if self._max_images is None or len(images) <= self._max_images:
+            return ""
+        return f"has {len(images)} source images, more than dataset.max_images={self._max_images}"
 
     def _wrong(self, what: str, value: Any, values: Mapping[str, Any]) -> str:
         problem = not_text(value)
         if not problem:
             return ""
         hint = f" (there are {', '.join(map(str, list(values)[:12]))}; name it with dataset.fields.{what}=…)"
-        return f"{self._names[what] or what} {problem}{hint if value is None else ''}"
+        name = self._names[what] or what
+        return f"{name if isinstance(name, str) else ' or '.join(name)} {problem}{hint if value is None else ''}"
+
+
+def _as_turn(record: Record, turn: int, first: Record) -> Record:
+    """The record of one turn of a row, which follows the one before."""
+    repeat_id = first.repeat_id and f"{first.repeat_id}/{turn}"
+    follows = f"{first.sample_id}/{turn - 1}" if turn > 1 else None
+    locator = [] if follows else record.locator
+    return replace(record, sample_id=f"{first.sample_id}/{turn}", repeat_id=repeat_id, follows=follows, locator=locator)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from editbench.datasets.base import BadRecord, Record
+from editbench.config.annotations import Count
+from editbench.datasets.base import BadRecord, Record, one_or_all
 from editbench.datasets.columns import Columns, Names, Row
 from editbench.datasets.image_files import ImageFiles
 from editbench.datasets.masks import MASK
@@ -24,11 +25,13 @@ class Folder:
         table: Pattern of tables in the folder, such as `*/annotation.json`; None: `metadata.jsonl` or `metadata.csv`
             there or in folders of it, else the only table in it.
         images: Folder that paths of images are relative to; None: that of their table.
-        fields: Names of the table's fields, as in `columns.py`; None for the image: `file_name`, else `image`. Rows
-            also have `_folder`, the table's folder, and `_key` where a JSON table is a dict of rows.
+        fields: Names of the table's fields, as in `columns.py`; None for the image: `file_name`, else `image`, a path
+            or a list of them. Rows also have `_folder`, the table's folder, and `_key` where a JSON table is a dict of
+            rows.
         category: Category of rows that have none; None: `general`.
         language: Only rows in this language.
         on_bad_record: `stop` or `skip`.
+        max_images: Rows with more source images are bad records.
 
     Raises:
         UserError: no such folder or table, or settings that cannot be.
@@ -43,6 +46,7 @@ class Folder:
         category: str | None = None,
         language: str | None = None,
         on_bad_record: Literal["stop", "skip"] = "stop",
+        max_images: Count | None = None,
     ) -> None:
         self.on_bad_record = on_bad_record
         given = Path(path).expanduser()
@@ -50,14 +54,14 @@ class Folder:
             raise UserError(f"dataset.path={path}: there is no such folder or table")
         self._root = given.parent if given.is_file() else given
         self._tables = [given] if given.is_file() else _find_tables(given, table)
-        self._columns = Columns(fields, category, language)
+        self._columns = Columns(fields, category, language, max_images)
         self._together = images is not None
         self._images = ImageFiles(Path(images) if images else self._root)
 
     def stamp(self) -> dict[str, Any]:
         """Size and time of the last change of every table; digest of the same of all images."""
         tables = {str(file.relative_to(self._root)): _state(file) for file in self._tables}
-        images = {row.image: self._images.state(row.image) for row in self._rows() if isinstance(row, Row)}
+        images = {path: self._images.state(path) for row in self._rows() if isinstance(row, Row) for path in row.images}
         return {"tables": tables, "images": hashlib.sha256(json.dumps(images).encode()).hexdigest()}
 
     def scan(self) -> Iterator[Record | BadRecord]:
@@ -72,12 +76,12 @@ class Folder:
                 yield row
             elif self._columns.wants(row.values):
                 records += 1
-                yield self._columns.record(row)
+                yield from self._columns.records(row)
         self._columns.check_language(records)
 
-    def read(self, locator: list[int | str]) -> bytes:
-        """Read the image at [path]."""
-        return self._images.read(str(locator[0]))
+    def read(self, locator: list[int | str]) -> bytes | list[bytes]:
+        """Read the images at [path, …]."""
+        return one_or_all([self._images.read(str(path)) for path in locator])
 
     def read_file(self, path: str) -> bytes:
         """Read a file that a row names by path."""
@@ -95,15 +99,17 @@ class Folder:
                 index += 1
 
     def _row(self, index: int, values: dict[str, Any]) -> Row:
-        path, problem = self._image_path(values)
+        paths, problem = self._image_paths(values)
         if problem:
-            return Row(index, values, path, [], problem)
-        placed = path if self._together or values[FOLDER] == "." else f"{values[FOLDER]}/{path}"
+            return Row(index, values, [], [], problem)
+        inside = self._together or values[FOLDER] == "."
+        placed = paths if inside else [f"{values[FOLDER]}/{path}" for path in paths]
         try:
-            self._images.find(placed)
+            for path in placed:
+                self._images.find(path)
         except ValueError as error:
             problem = str(error)
-        return Row(index, values, placed, [placed], problem)
+        return Row(index, values, placed, list(placed), problem)
 
     def _with_mask(self, values: dict[str, Any]) -> dict[str, Any]:
         """Place a row's mask as its image is placed."""
@@ -112,19 +118,22 @@ class Folder:
             return values
         return values | {MASK: f"{values[FOLDER]}/{path}"}
 
-    def _image_path(self, values: Mapping[str, Any]) -> tuple[str, str]:
-        """The path of a row's image as its table has it, and what is wrong with it."""
-        names = [self._columns.image] if self._columns.image else _IMAGE_NAMES
-        name = next((name for name in names if values.get(name) is not None), None)
-        found = values.get(name) if name else None
-        if isinstance(found, list) and len(found) == 1:
-            found = found[0]
-        if isinstance(found, list) and all(isinstance(path, str) for path in found) and found:
-            return found[0], f"has {len(found)} source images; samples with several cannot be edited yet"
-        if not isinstance(found, str) or not found.strip():
-            what = "is missing" if found is None else f"is {json.dumps(found, default=str)[:40]}, must be a path"
-            return "", f"{' or '.join(names)} {what} (name the image's field with dataset.fields.image=…)"
-        return found, ""
+    def _image_paths(self, values: Mapping[str, Any]) -> tuple[list[str], str]:
+        """The paths of a row's images as its table has them, and what is wrong with them."""
+        there = [name for name in self._columns.images or _IMAGE_NAMES if values.get(name) is not None]
+        if not self._columns.images:
+            there = there[:1]
+        paths: list[str] = []
+        for found in (values[name] for name in there):
+            several = found if isinstance(found, list) and found else [found]
+            if not all(isinstance(path, str) and path.strip() for path in several):
+                return [], self._no_path(f"is {json.dumps(found, default=str)[:40]}, must be a path")
+            paths += several
+        return (paths, "") if paths else ([], self._no_path("is missing"))
+
+    def _no_path(self, what: str) -> str:
+        names = " or ".join(self._columns.images or _IMAGE_NAMES)
+        return f"{names} {what} (name the image's field with dataset.fields.image=…)"
 
 
 def _find_tables(folder: Path, pattern: str | None) -> list[Path]:

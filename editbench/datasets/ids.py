@@ -10,18 +10,19 @@ RULE = (
 """How ids come about, for the error about two equal ones."""
 
 
-def image_ids(path: str, instruction: str) -> tuple[str, str]:
-    """Make a sample's id from its image's path.
+def image_ids(paths: list[str], instruction: str) -> tuple[str, str]:
+    """Make a sample's id from its image's path, the first of several.
 
     Args:
-        path: As the dataset writes it, with slashes of either kind.
-        instruction: What is done to the image.
+        paths: As the dataset writes them, with slashes of either kind.
+        instruction: What is done to the images.
 
     Returns:
         The id where no other sample has it, the file's stem (empty if the path has none); and the id where another
-        has it too, which tells apart samples that differ in path or instruction and does not depend on their order.
+        has it too, which tells apart samples that differ in paths or instruction and does not depend on their order.
     """
+    path = paths[0] if paths else ""
     flavour = PureWindowsPath if "\\" in path else PurePosixPath
     stem = flavour(path).stem if path.strip() else ""
-    digest = hashlib.sha256(f"{path}\n{instruction}".encode(errors="replace")).hexdigest()[:8]
+    digest = hashlib.sha256("\n".join([*paths, instruction]).encode(errors="replace")).hexdigest()[:8]
     return stem, f"{stem}-{digest}"

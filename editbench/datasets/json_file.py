@@ -63,12 +63,12 @@ class JsonFile:
         for index, (category, offset, data) in enumerate(self._records()):
             yield self._reader.parse(data, [index, offset, len(data)], category)
 
-    def read(self, locator: list[int | str]) -> bytes:
-        """Read the image of the record at [index, offset, length]."""
+    def read(self, locator: list[int | str]) -> bytes | list[bytes]:
+        """Read the images of the record at [index, offset, length]."""
         _, offset, length = map(int, locator)
         with self.path.open("rb") as file:
             file.seek(offset)
-            return self._reader.read_image(file.read(length), locator)
+            return self._reader.read_images(file.read(length), locator)
 
     def read_file(self, path: str) -> bytes:
         """Read a file that a record names by path."""

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from editbench.datasets.base import BadRecord, Record
+from editbench.config.annotations import Count
+from editbench.datasets.base import BadRecord, Record, one_or_all
 from editbench.datasets.columns import Columns, Names, Row
 from editbench.datasets.image_files import ImageFiles
 from editbench.errors import UserError
@@ -28,6 +29,7 @@ class Parquet:
         category: Category of rows that have none; None: `general`.
         language: Only rows in this language.
         on_bad_record: `stop` or `skip`.
+        max_images: Rows with more source images are bad records.
 
     Raises:
         UserError: pyarrow is not installed, there is no such file, or settings that cannot be.
@@ -42,15 +44,16 @@ class Parquet:
         category: str | None = None,
         language: str | None = None,
         on_bad_record: Literal["stop", "skip"] = "stop",
+        max_images: Count | None = None,
     ) -> None:
         self.on_bad_record = on_bad_record
         given = Path(path).expanduser()
         self._root = given.parent if given.is_file() else given
         self._paths = [given] if given.is_file() else _find(given, files)
-        self._columns = Columns(fields, category, language)
+        self._columns = Columns(fields, category, language, max_images)
         self._images = ImageFiles(Path(images) if images else self._root)
         self._opened: dict[int, ColumnFile] = {}
-        self._last: tuple[int, int, Any] | None = None
+        self._last: tuple[int, int, list[Any]] | None = None
         self._lock = threading.Lock()
         _require_pyarrow()
 
@@ -72,23 +75,30 @@ class Parquet:
                     index += 1
                     if self._columns.wants(row.values):
                         records += 1
-                        yield self._columns.record(row)
+                        yield from self._columns.records(row)
             except ValueError as error:
                 raise UserError(f"dataset.path: {path} {error}") from error
         self._columns.check_language(records)
 
-    def read(self, locator: list[int | str]) -> bytes:
-        """Read the image at [file, group, row of the group]."""
+    def read(self, locator: list[int | str]) -> bytes | list[bytes]:
+        """Read the images at [file, group, row of the group]."""
         number, group, row = map(int, locator)
         try:
             with self._lock:
                 if self._last is None or self._last[:2] != (number, group):
                     file = self._open(number)
-                    self._last = (number, group, file.pictures(group, self._picture_column(file)))
-                found = self._last[2][row].as_py()
+                    names = self._picture_columns(file)
+                    self._last = (number, group, [file.pictures(group, name) for name in names])
+                columns = [column[row].as_py() for column in self._last[2]]
         except (OSError, ValueError, IndexError, StopIteration) as error:
             raise ValueError(f"{self._paths[number]} {error}") from error
-        picture = found[0] if isinstance(found, list) and found else found
+        found = [picture for column in columns for picture in (column if isinstance(column, list) else [column])]
+        pictures = [self._file_of(picture) for picture in found if picture is not None]
+        if not pictures:
+            raise ValueError("the row has no image")
+        return one_or_all(pictures)
+
+    def _file_of(self, picture: Any) -> bytes:
         data = picture.get("bytes") if isinstance(picture, dict) else picture
         if isinstance(picture, dict) and not data and picture.get("path"):
             return self._images.read(picture["path"])
@@ -103,12 +113,10 @@ class Parquet:
     def _rows(self, number: int, index: int) -> Iterator[Row]:
         file = self._open(number)
         places = ([number, group, row] for group, size in enumerate(file.group_sizes()) for row in range(size))
-        pairs = zip(places, file.rows(self._picture_column(file)), strict=True)
+        pairs = zip(places, file.rows(self._picture_columns(file)), strict=True)
         for position, (place, (values, paths)) in enumerate(pairs, index):
-            problem = "has no image" if not paths else ""
-            if paths and len(paths) > 1:
-                problem = f"has {len(paths)} source images; samples with several cannot be edited yet"
-            yield Row(position, values, (paths or [None])[0] or "", list(place), problem)
+            problem = "" if paths else "has no image"
+            yield Row(position, values, [path or "" for path in paths], list(place), problem)
 
     def _open(self, number: int) -> "ColumnFile":
         from editbench.datasets.column_files import open_columns
@@ -117,13 +125,14 @@ class Parquet:
             self._opened = {number: open_columns(self._paths[number])}
         return self._opened[number]
 
-    def _picture_column(self, file: "ColumnFile") -> str:
+    def _picture_columns(self, file: "ColumnFile") -> list[str]:
         there = file.picture_columns
-        name = self._columns.image or (there[0] if len(there) == 1 else None)
-        if name is None or name not in there:
-            lack = "which column holds the source image is not known" if name is None else f"no column {name!r}"
+        names = self._columns.images or (there if len(there) == 1 else [])
+        unknown = [name for name in names if name not in there]
+        if unknown or not names:
+            lack = f"no column {unknown[0]!r}" if unknown else "which column holds the source image is not known"
             raise ValueError(f"has pictures in {', '.join(there) or 'no column'}, {lack}; set dataset.fields.image=…")
-        return name
+        return names
 
 
 def _find(folder: Path, pattern: str | None) -> list[Path]:

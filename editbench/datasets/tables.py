@@ -13,6 +13,9 @@ ENDINGS = (".jsonl", ".json", ".csv", ".tsv")
 FOLDER = "_folder"
 """Name under which a row has the folder of its table."""
 
+STEM = "_stem"
+"""Name of the file name, without its ending, of a row's first image."""
+
 KEY = "_key"
 """Name under which a row has its key, where a JSON file is a dict of rows."""
 

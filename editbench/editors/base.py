@@ -10,9 +10,12 @@ by its content; so is `lora`, a dict with `path`, `weight_name` and, if wanted, 
 A class that says `uses_gpu = False` is given `cpu`, and there may be more processes than GPUs. Where other things than
 the arguments decide an edit, a static method `stands_for_arguments(kwargs, sample)` gives what counts in their place,
 as plain data; None if that is not known on this machine.
+
+A sample can have several source images. An editor takes one unless a static method `most_source_images(kwargs)` says
+how many it takes with these arguments (None: any number); it then has the method `edit_several` as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from PIL import Image
@@ -46,6 +49,22 @@ class Editor(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Return facts for the report; the key `note` is repeated in plain sight."""
+        ...
+
+
+class TakesSeveral(Editor, Protocol):
+    """Edits with several source images too."""
+
+    def edit_several(
+        self, sources: Sequence[Image.Image], instruction: str, seed: int, on_step: Callable[[int, int], None]
+    ) -> Image.Image:
+        """Make one image of several, as `edit` does of one.
+
+        Args:
+            sources: Two or more, in the order in which the instruction counts them, each mode RGB, upright, any size.
+                Where the shape of the edited image follows a source, it follows the first.
+            instruction, seed, on_step: As for `edit`, and so are what is returned and raised.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import inspect
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -13,8 +13,16 @@ from PIL import Image
 from editbench.config.annotations import Count
 from editbench.editors.acceleration import Acceleration, Cache, Dtype, Lora, Offload, Quantization
 from editbench.editors.apply_acceleration import apply, cache_hooks, find_denoiser
-from editbench.editors.pipeline_call import PLACE, ImageArgument, Images, Output, PipelineCall, check_call
-from editbench.editors.size import OutputSize, SizePolicy, check_size
+from editbench.editors.pipeline_call import (
+    PLACE,
+    ImageArgument,
+    Images,
+    Output,
+    PipelineCall,
+    check_call,
+    most_source_images,
+)
+from editbench.editors.size import OutputSize, SizePolicy, check_size, keep_shape
 from editbench.errors import InvalidOutputError, UserError
 
 if TYPE_CHECKING:
@@ -32,10 +40,11 @@ class DiffusersEditor:
         allow_pickle: Whether weights may be pickles.
         trust_remote_code: Whether code in the checkpoint may run.
         dtype: `bfloat16`, `float16` or `float32`.
-        image_argument, images, prompt_template, output, resize_source: How the pipeline is called; see `PipelineCall`.
+        image_argument, images, prompt_template, image_template, output, resize_source: How the pipeline is called; see
+            `PipelineCall`.
         height, width: Size of the edited image in pixels. Of one alone the other follows from the source's shape.
         size, area: What holds without either: `native`, the pipeline chooses, or `keep`, the source's shape at this
-            area in pixels.
+            area in pixels. Of several sources the first one's shape counts.
         multiple: Height and width are multiples of it, in pixels; None: as the pipeline's image processor says.
         num_inference_steps: Denoising steps.
         negative_prompt: Text of the unconditional pass; None: not passed.
@@ -60,6 +69,7 @@ class DiffusersEditor:
         image_argument: ImageArgument = "image",
         images: Images = "one",
         prompt_template: str = PLACE,
+        image_template: str = "",
         output: Output = "images",
         height: int | None = None,
         width: int | None = None,
@@ -111,7 +121,7 @@ class DiffusersEditor:
         fixed: dict[str, Any] = {key: value for key, value in optional.items() if value is not None}
         fixed |= {"num_inference_steps": num_inference_steps, **(call or {})}
         check_call({"call": call, "prompt_template": prompt_template}, set(inspect.signature(type(self)).parameters))
-        self._call = PipelineCall(image_argument, images, prompt_template, output, resize_source, fixed)
+        self._call = PipelineCall(image_argument, images, prompt_template, output, resize_source, fixed, image_template)
         self._call.check(self._pipe, self._size)
         if type(getattr(self._pipe, "text_encoder", None)).__name__.startswith("Qwen2_5_VL"):
             pass_mm_token_type_ids(self._pipe.text_encoder)
@@ -130,15 +140,26 @@ class DiffusersEditor:
     def edit(
         self, source: Image.Image, instruction: str, seed: int, on_step: Callable[[int, int], None]
     ) -> Image.Image:
-        """Run the pipeline once; see `Editor.edit`. The noise is drawn on the CPU: the same on every device."""
+        """Run the pipeline once; see `Editor.edit`."""
+        return self.edit_several([source], instruction, seed, on_step)
+
+    @staticmethod
+    def most_source_images(kwargs: dict[str, Any]) -> int | None:
+        """One, unless the pipeline takes a list of them as one sample's, or they are put side by side."""
+        return most_source_images(kwargs)
+
+    def edit_several(
+        self, sources: Sequence[Image.Image], instruction: str, seed: int, on_step: Callable[[int, int], None]
+    ) -> Image.Image:
+        """Run the pipeline once on one or several sources; the noise is drawn on the CPU: the same on every device."""
         import torch
 
         def after_step(_pipe: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
             on_step(step + 1, self._call.fixed["num_inference_steps"])
             return {}
 
-        size = self._size.of(source)
-        arguments = self._call.arguments(self._pipe, source, instruction, size)
+        size = self._size_for(sources)
+        arguments = self._call.arguments(self._pipe, sources, instruction, size)
         if "callback_on_step_end" in inspect.signature(self._pipe.__call__).parameters:
             arguments["callback_on_step_end"] = after_step
         counted = Counter(self._counted)
@@ -160,6 +181,17 @@ class DiffusersEditor:
         if image.size != wanted:
             raise InvalidOutputError(f"the editor returned {image.size} pixels, asked for were {wanted}")
         return image
+
+    def _size_for(self, sources: Sequence[Image.Image]) -> dict[str, int]:
+        """Height and width to ask for: of several sources the first one's shape, even where the pipeline would choose.
+
+        Left to itself the Plus pipeline of Qwen goes by the last image, and others by the row that `stitch` makes.
+        """
+        size = self._size.of(sources[0])
+        if size or len(sources) == 1 or not self._call.takes_size(self._pipe):
+            return size
+        height, width = keep_shape(sources[0], self._size.area, self._size.multiple)
+        return {"height": height, "width": width}
 
     def _own_multiple(self) -> int:
         """What the pipeline's image processor rounds sizes to, in pixels."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image, ImageChops
@@ -32,6 +32,20 @@ class FakeEditor:
         shifted = ImageChops.offset(source, digest[0], digest[1])
         on_step(1, 1)
         return Image.blend(shifted, Image.new("RGB", source.size, (digest[2], digest[3], 128)), 0.25)
+
+    @staticmethod
+    def most_source_images(kwargs: dict[str, Any]) -> int | None:
+        """Any number."""
+        return None
+
+    def edit_several(
+        self, sources: Sequence[Image.Image], instruction: str, seed: int, on_step: Callable[[int, int], None]
+    ) -> Image.Image:
+        """Return the first source as `edit` does, after the others have been mixed into it one after the other."""
+        mixed = sources[0]
+        for source in sources[1:]:
+            mixed = Image.blend(mixed, source.resize(mixed.size), 0.5)
+        return self.edit(mixed, instruction, seed, on_step)
 
     def describe(self) -> dict[str, Any]:
         """Say that it is a fake."""

@@ -5,7 +5,7 @@ import binascii
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
@@ -34,8 +34,8 @@ class ImagesEditsEditor:
         model: Name that the server knows the model by. The model itself is not known here: it is the user's word.
         api_key_env: Environment variable with the key; None, or one that is not set: no key is sent.
         send_seed: Whether a sample's seed is sent, as a field `seed`, which not every server takes.
-        size: `keep` (the source's shape, at `area`), or what is sent as it is, such as `auto` or `1024x1536`; None:
-            nothing is sent, and the server chooses.
+        size: `keep` (the source's shape, of several the first one's, at `area`), or what is sent as it is, such as
+            `auto` or `1024x1536`; None: nothing is sent, and the server chooses.
         area: Pixels of the edited image, for `keep`.
         multiple: Height and width are multiples of it in pixels, for `keep`.
         fields: More fields of the form, such as `num_inference_steps` or `quality`.
@@ -86,7 +86,18 @@ class ImagesEditsEditor:
     def edit(
         self, source: Image.Image, instruction: str, seed: int, on_step: Callable[[int, int], None]
     ) -> Image.Image:
-        """Ask for one edit; see `Editor.edit`.
+        """Ask for one edit; see `Editor.edit` and `edit_several`."""
+        return self.edit_several([source], instruction, seed, on_step)
+
+    @staticmethod
+    def most_source_images(kwargs: dict[str, Any]) -> int | None:
+        """Any number that the server takes; it says so where there are too many."""
+        return None
+
+    def edit_several(
+        self, sources: Sequence[Image.Image], instruction: str, seed: int, on_step: Callable[[int, int], None]
+    ) -> Image.Image:
+        """Ask for one edit of one or several images, which are sent as files of one form.
 
         Raises:
             ServerError: no edit would be answered.
@@ -95,14 +106,14 @@ class ImagesEditsEditor:
             InvalidOutputError: it has another size than asked for.
         """
         form = {"model": self._model, "prompt": instruction, "n": 1, **self._fields}
-        if size := self._size_for(source):
+        if size := self._size_for(sources[0]):
             form["size"] = size
         if self._send_seed:
             form["seed"] = seed
         answer = self._server.post(
             "/images/edits",
             data={name: _form_value(value) for name, value in form.items() if value is not None},
-            files={"image": ("image.png", encode_png(source), "image/png")},
+            files=_files(sources),
         )
         image = decode_rgb(_picture(answer), SourceConfig())
         made = f"{image.width}x{image.height}"
@@ -149,6 +160,16 @@ class ImagesEditsEditor:
         if names and self._model not in names:
             some = printable(", ".join(names[:8]))
             logger.warning("editor.model=%s is none of the models that the server lists: %s", self._model, some)
+
+
+def _files(sources: Sequence[Image.Image]) -> list[tuple[str, tuple[str, bytes, str]]]:
+    """The files of a form: one as `image`, several as `image[]` each, in order."""
+    if len(sources) == 1:
+        return [("image", ("image.png", encode_png(sources[0]), "image/png"))]
+    return [
+        ("image[]", (f"image{number}.png", encode_png(source), "image/png"))
+        for number, source in enumerate(sources, start=1)
+    ]
 
 
 def _form_value(value: Any) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from PIL import Image
 
 from editbench import images
-from editbench.datasets.sources import ReadSource
+from editbench.datasets.sources import ReadSources
 from editbench.distributed import devices
-from editbench.editors.base import Editor, HasPictures
+from editbench.editors.base import Editor, HasPictures, TakesSeveral
 from editbench.errors import InvalidOutputError
 from editbench.http_json import ServerError
 from editbench.run.identity import sample_input
@@ -25,14 +25,14 @@ def encode(edit: Edit, image: Image.Image | None) -> tuple[Edit, bytes | None]:
 
 
 def edit_one(
-    editor: Editor | HasPictures, task: EditTask, read: ReadSource, on_step: Callable[[int, int], None]
+    editor: Editor | HasPictures, task: EditTask, read: ReadSources, on_step: Callable[[int, int], None]
 ) -> tuple[Edit, Image.Image | None]:
     """Edit one sample; whatever goes wrong with it is put on record and ends nothing else.
 
     Args:
         editor: The editor.
         task: What is edited.
-        read: Gives the source image, or raises what is wrong with it.
+        read: Gives the source images, or raises what is wrong with one.
         on_step: Called with (steps done, steps in all).
 
     Returns:
@@ -44,15 +44,16 @@ def edit_one(
     """
     sample = task.sample
     edit = Edit(sample.sample_id, sample.category, "edited", task.unit, sample_input(sample), task.seed)
+    edit.follows_sha256 = task.before.sha256 if task.before else None
     image = None
     started = time.monotonic()
     try:
-        source = read()
-        edit.source_width, edit.source_height = source.size
+        sources = read()
+        edit.source_width, edit.source_height = sources[0].size
         if hasattr(editor, "picture_of"):
             result = editor.picture_of(sample)
         else:
-            result = devices.again_with_room(lambda: editor.edit(source, sample.instruction, task.seed, on_step))
+            result = devices.again_with_room(lambda: _make(editor, sources, task, on_step))
         images.check_edited(result)
         edit.width, edit.height = result.size
         image = result.copy()  # it is encoded while the editor is at work again, maybe in the same memory
@@ -67,3 +68,15 @@ def edit_one(
         devices.empty_cache()  # outside the except clause: the exception holds on to the edit's tensors
     edit.latency_s = round(time.monotonic() - started, 4)
     return edit, image
+
+
+def _make(
+    editor: Editor | TakesSeveral, sources: list[Image.Image], task: EditTask, on_step: Callable[[int, int], None]
+) -> Image.Image:
+    instruction = task.sample.instruction
+    if len(sources) == 1:
+        return editor.edit(sources[0], instruction, task.seed, on_step)
+    if not hasattr(editor, "edit_several"):
+        raise ValueError(f"the sample has {len(sources)} source images, and the editor takes one")
+    made: Image.Image = editor.edit_several(sources, instruction, task.seed, on_step)
+    return made

@@ -71,6 +71,11 @@ class PicturesEditor:
         except (OSError, ValueError):
             return {"picture": None}
 
+    @staticmethod
+    def most_source_images(kwargs: dict[str, Any]) -> int | None:
+        """Any number: they are not looked at."""
+        return None
+
     def picture_of(self, sample: Sample) -> Image.Image:
         """Read a sample's edited image.
 

@@ -1,6 +1,7 @@
 """What a pipeline of diffusers is called with and what it gives back, as its signature wants it."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     import torch
 
 ImageArgument = Literal["image", "images", "input_images"]
-Images = Literal["one", "list"]
+Images = Literal["one", "list", "stitch"]
 Output = Literal["images", "image", "frames"]
 
 PLACE = "{instruction}"
+IMAGES_PLACE = "{images}"
+
+ONE_OF_A_LIST = ("FluxKontextPipeline", "GlmImagePipeline", "QwenImageEditPipeline")
+"""Pipelines that take a list of images for a batch, or fail with more than one in it."""
+
 _FOR_EVERY_SAMPLE = ("image", "images", "input_images", "prompt", "generator", "output_type")
 
 
@@ -27,11 +33,13 @@ class PipelineCall:
 
     Attributes:
         image_argument: Name of the argument that takes the source image.
-        images: Whether it takes an image, or a list of them.
-        prompt_template: The prompt, with `{instruction}` in the instruction's place.
+        images: Whether it takes `one` image, or a `list` of them; `stitch`: one, several are put side by side for it.
+        prompt_template: The prompt, with `{instruction}` in the instruction's place, and `{images}` where
+            `image_template` stands for each source image.
         output: Field of what the pipeline returns; of `frames` the last one is the edited image.
         resize_source: Whether the source is scaled to the size asked for before the pipeline gets it.
         fixed: The arguments that are the same for every sample.
+        image_template: What names a source image in the prompt, with `{number}`, from 1, in its number's place.
     """
 
     image_argument: ImageArgument
@@ -40,16 +48,27 @@ class PipelineCall:
     output: Output
     resize_source: bool
     fixed: dict[str, Any]
+    image_template: str = ""
 
-    def arguments(self, pipe: Any, source: Image.Image, instruction: str, size: dict[str, int]) -> dict[str, Any]:
+    def arguments(
+        self, pipe: Any, sources: Sequence[Image.Image], instruction: str, size: dict[str, int]
+    ) -> dict[str, Any]:
         """Return the arguments of one call, but for seed and callback."""
         accepted = inspect.signature(pipe.__call__).parameters
+        shown = [side_by_side(sources)] if self.images == "stitch" else list(sources)
         if self.resize_source:
-            source = source.resize((size["width"], size["height"]), Image.Resampling.LANCZOS)
-        given = self.fixed | size | {self.image_argument: source if self.images == "one" else [source]}
+            shown = [one.resize((size["width"], size["height"]), Image.Resampling.LANCZOS) for one in shown]
+        given = self.fixed | size | {self.image_argument: shown if self.images == "list" else shown[0]}
         if size and "max_area" in accepted:  # FLUX.1 Kontext scales every size to this area
             given.setdefault("max_area", size["height"] * size["width"])
-        return given | {"prompt": self.prompt_template.replace(PLACE, plain_prompt(pipe, instruction))}
+        named = "".join(self.image_template.replace("{number}", str(n)) for n in range(1, len(shown) + 1))
+        template = self.prompt_template.replace(IMAGES_PLACE, named)
+        return given | {"prompt": template.replace(PLACE, plain_prompt(pipe, instruction))}
+
+    def takes_size(self, pipe: Any) -> bool:
+        """Whether a pipeline makes the height and width that it is called with."""
+        accepted = inspect.signature(pipe.__call__).parameters
+        return {"height", "width"} <= set(accepted) and not self.fixed.get("use_input_image_size_as_output")
 
     def picture(self, result: Any) -> Image.Image:
         """Take the edited image out of what a pipeline returns for `output_type="pt"`.
@@ -75,6 +94,10 @@ class PipelineCall:
         if self.resize_source and not size.is_passed:
             raise UserError(
                 "editor.resize_source=true: there is no size to scale to; set editor.size=keep, or a height"
+            )
+        if self.images == "stitch" and not self.takes_size(pipe):
+            raise UserError(
+                f"editor.images=stitch: {name} makes the shape of what it is given, the row of all; use one"
             )
         sized = ["height", "width"] if size.is_passed else []
         unknown = [key for key in [*self.fixed, *sized] if key not in accepted]
@@ -105,7 +128,36 @@ def check_call(settings: dict[str, Any], own: set[str]) -> None:
     template = settings.get("prompt_template", PLACE)
     if PLACE not in template:
         raise UserError(f"editor.prompt_template={template!r}: must hold {PLACE}, the place of the instruction")
+    if settings.get("images") == "stitch" and settings.get("resize_source"):
+        raise UserError(
+            "editor.images=stitch: editor.resize_source=true would scale the row of images to the shape of one; "
+            "leave one of them out"
+        )
     check_guidance(settings)
+
+
+def most_source_images(settings: dict[str, Any]) -> int | None:
+    """How many source images of a sample can be edited with an editor's settings; None: any number."""
+    images = settings.get("images", "one")
+    one = images == "one" or (images == "list" and settings.get("pipeline") in ONE_OF_A_LIST)
+    return 1 if one else None
+
+
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures in a row from left to right, all scaled to the height of the first; one alone stays as it is."""
+    if len(pictures) == 1:
+        return pictures[0]
+    height = pictures[0].height
+    scaled = [
+        one.resize((max(1, round(one.width * height / one.height)), height), Image.Resampling.LANCZOS)
+        for one in pictures
+    ]
+    row = Image.new("RGB", (sum(one.width for one in scaled), height))
+    left = 0
+    for one in scaled:
+        row.paste(one, (left, 0))
+        left += one.width
+    return row
 
 
 def check_guidance(settings: dict[str, Any]) -> None:

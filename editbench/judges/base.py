@@ -1,4 +1,4 @@
-"""Judges: anything that answers a rubric's prompt about one or two images, in words or by probabilities of labels.
+"""Judges: anything that answers a rubric's prompt about one or more images, in words or by probabilities of labels.
 
 A new judge is a class with this shape, named by `_target_` in a YAML under `conf/judge/` that starts from
 `judge_loop`; its constructor takes `devices` (such as `["cuda:0"]`, or `["cpu"]`, always where its class says
@@ -53,7 +53,7 @@ class Request:
         index: The sample's position in the plan.
         system: The rubric's system prompt.
         user: The rubric's user template, filled in.
-        images: Mode RGB: the edited image, or the source and the edited image.
+        images: Mode RGB: the edited image, or the source images in order and the edited image.
         answer_start: What the judge's own turn begins with already; empty where it is to begin it.
         wanted: What is to come next, the same for all of a batch: a whole `reply`, the `number` that a reply without a
             score lacks (a few tokens), or one `label` (mode `expected`).

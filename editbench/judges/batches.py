@@ -17,7 +17,7 @@ from PIL import Image
 
 from editbench import images
 from editbench.config.schema import ANSWER_START, Config, JudgeConfig
-from editbench.datasets.base import Dataset, read_source
+from editbench.datasets.base import Dataset, read_sources
 from editbench.distributed import devices
 from editbench.errors import UserError
 from editbench.judges.ahead import preparation_workers, work_ahead
@@ -29,8 +29,8 @@ from editbench.judges.prompts import Criterion, criteria_for, prompts
 from editbench.judges.repeats import merge, with_seeds
 from editbench.judges.reply import continuation
 from editbench.run.folder import RunDir
-from editbench.run.records import JudgeTask, Judgment, Sample
-from editbench.run.shards import read_image
+from editbench.run.records import JudgeTask, Judgment
+from editbench.run.shards import read_edited
 from editbench.text import printable
 
 logger = logging.getLogger(__name__)
@@ -200,30 +200,32 @@ class BatchJudge:
     def requests(self, task: JudgeTask) -> list[Request]:
         """What the judge is asked about a sample, one request per criterion; raises if its images cannot be read."""
         sample, edit = task.sample, task.edit
-        if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
-            raise ValueError("the index names no image for this sample")
-        png = read_image(self._run_dir.edits, edit.shard, edit.offset, edit.length, edit.sha256)
-        edited = stand_in(task, images.decode_rgb(png), lambda: self._read_source(sample))
+        edited = stand_in(
+            task, images.decode_rgb(read_edited(self._run_dir.edits, edit)), lambda: self._read_sources(task)[0]
+        )
         criteria, edit_first = criteria_for(self._config, sample), task.control == "swapped"
-        both = [edited]
+        shown = [edited]
         if any(criterion.with_source for criterion in criteria):
-            both.insert(len(both) if edit_first else 0, self._read_source(sample))
+            sources = self._read_sources(task)
+            shown = shown + sources if edit_first else sources + shown
         start: dict[str, Any] = {"answer_start": ANSWER_START, "wanted": "label"} if self._expects else {}
         return [
             Request(
                 sample.index,
                 *prompts(criterion, sample, edit_first),
-                tuple(both if criterion.with_source else [edited]),
+                tuple(shown if criterion.with_source else [edited]),
                 form=criterion.form,
                 **start,
             )
             for criterion in criteria
         ]
 
-    def _read_source(self, sample: Sample) -> Image.Image:
+    def _read_sources(self, task: JudgeTask) -> list[Image.Image]:
+        if task.before:
+            return [images.decode_rgb(read_edited(self._run_dir.edits, task.before))]
         if self._dataset is None:
             raise ValueError("there is no dataset to read the source image from")
-        return images.decode_rgb(read_source(self._dataset, sample))
+        return [images.decode_rgb(file) for file in read_sources(self._dataset, task.sample)]
 
 
 def _seeds(requests: Sequence[Request]) -> list[int]:

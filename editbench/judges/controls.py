@@ -90,7 +90,7 @@ def stand_in(task: JudgeTask, edited: Image.Image, read_source: Callable[[], Ima
     Args:
         task: What is judged.
         edited: The edit that the task names, mode RGB.
-        read_source: Reads the sample's source image, mode RGB.
+        read_source: Reads the sample's source image, the first of several, mode RGB.
     """
     if task.control == "unchanged":
         return read_source()

@@ -17,6 +17,20 @@ EDIT_FIRST = (
 )
 """What goes before the user prompt where the edit is shown before its source."""
 
+SEVERAL_SOURCES = (
+    "There are {images} images here: {sources} source images, in the order in which the instruction counts them, and "
+    "the edited image, which comes {place}. Where the text below speaks of the source image or the first image, it "
+    "means the source images together; by the second image it means the edited image.\n\n"
+)
+"""What goes before the user prompt where the sample has several source images and the judge is shown them."""
+
+SERIES = (
+    "This edit is step {turn} of a series: each step changes what the step before has made of the picture. So the "
+    "source image is the result of the steps before, whose instructions were:\n{earlier}\nJudge this step alone: by "
+    "its own instruction, given below, and by what the earlier ones ask of the steps that come later.\n\n"
+)
+"""What goes before the user prompt where the sample follows others."""
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -86,7 +100,23 @@ def prompts(criterion: Criterion, sample: Sample, edit_first: bool = False) -> t
     own = criterion.form is not None  # a rubric's system prompt is the same for all of its samples, braces too
     system = render(criterion.system, sample, criterion.about) if own else criterion.system
     user = render(criterion.template, sample, criterion.about)
-    return system, EDIT_FIRST * (edit_first and criterion.with_source) + user
+    return system, _series(sample) + _order(sample, criterion.with_source, edit_first) + user
+
+
+def _series(sample: Sample) -> str:
+    if not sample.earlier:
+        return ""
+    earlier = "\n".join(f"{turn}. {instruction}" for turn, instruction in enumerate(sample.earlier, start=1))
+    return SERIES.format(turn=sample.turn, earlier=earlier)
+
+
+def _order(sample: Sample, with_source: bool, edit_first: bool) -> str:
+    """What is said of the images where they are not the source and then the edit."""
+    if not with_source or sample.source_images == 1:
+        return EDIT_FIRST * (edit_first and with_source)
+    return SEVERAL_SOURCES.format(
+        images=sample.source_images + 1, sources=sample.source_images, place="first" if edit_first else "last"
+    )
 
 
 def render(template: str, sample: Sample, about: str = "") -> str:

@@ -12,10 +12,11 @@ from editbench.run.records import Edit, Sample
 
 @dataclass(frozen=True)
 class Edited:
-    """A planned sample with its edited image."""
+    """A planned sample with its edited image; in a chain also the edit whose image was its source."""
 
     sample: Sample
     edit: Edit
+    before: Edit | None = None
 
     @property
     def source(self) -> str:
@@ -31,7 +32,7 @@ def edited_samples(run_dir: RunDir) -> list[Edited]:
     """
     plan, edits = run_dir.read_plan(), run_dir.read_edits()
     found = [
-        Edited(sample, edits[sample.sample_id])
+        Edited(sample, edits[sample.sample_id], edits.get(sample.follows) if sample.follows else None)
         for sample in (plan.samples if plan else [])
         if outcome(sample, edits.get(sample.sample_id), None)["state"] == "edited"
     ]

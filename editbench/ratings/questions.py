@@ -44,6 +44,11 @@ class Question:
         """Which sample is shown."""
         return self.other.sample.sample_id
 
+    @property
+    def source_places(self) -> list[str]:
+        """Places of the source images on the page: `source`, and `source2` and on where there are several."""
+        return ["source", *(f"source{number}" for number in range(2, self.other.sample.source_images + 1))]
+
     def shown(self) -> dict[str, Edited]:
         """The edits by their place on the page."""
         if self.base is None:
@@ -81,13 +86,18 @@ def pair_edits(base: Sequence[Edited], other: Sequence[Edited]) -> list[Question
     Raises:
         UserError: there are none.
     """
-    of_base = {(e.sample.sample_id, e.edit.input): e for e in base}
-    pairs = [Question(e, of_base[key]) for e in other if (key := (e.sample.sample_id, e.edit.input)) in of_base]
+    of_base = {_given(edited): edited for edited in base}
+    pairs = [Question(edited, of_base[key]) for edited in other if (key := _given(edited)) in of_base]
     if not pairs:
         raise UserError(
             "base and other have no edit of the same sample, source and instruction; give runs of one dataset"
         )
     return pairs
+
+
+def _given(edited: Edited) -> tuple[str, str, str | None]:
+    """What the editor was given; later turns were given what the run itself had made, and are seldom a pair."""
+    return edited.sample.sample_id, edited.edit.input, edited.edit.follows_sha256
 
 
 def arrange(questions: Sequence[Question], rater: str, seed: int, samples: int | None) -> list[Question]:

@@ -89,7 +89,7 @@ class RatingSession:
         return state
 
     def _ask(self, number: int) -> dict[str, Any]:
-        return {"number": number, "images": ["source", *self.questions[number].shown()]}
+        return {"number": number, "images": [*self.questions[number].source_places, *self.questions[number].shown()]}
 
 
 def _identity(row: dict[str, str]) -> tuple[str | None, ...]:

@@ -80,9 +80,15 @@ def component_identity(settings: ComponentConfig, checkpoint: Checkpoint | None)
     return identity
 
 
+def digest_of_sources(images_sha256: list[str]) -> str:
+    """Hex digest that stands for a sample's source images: the one's own, or that of several in their order."""
+    return images_sha256[0] if len(images_sha256) == 1 else _digest(images_sha256).hex()
+
+
 def sample_input(sample: Sample) -> str:
-    """Digest of what a sample gives to an editor: source image and instruction."""
-    return _digest([sample.source_sha256, sample.instruction]).hex()
+    """Digest of what a sample gives to an editor: source images and instruction, in a chain all up to its own."""
+    instructions = [*sample.earlier, sample.instruction] if sample.follows else sample.instruction
+    return _digest([sample.source_sha256, instructions]).hex()
 
 
 def edit_unit(input_digest: str, editor: dict[str, Any], seed: int) -> str:

@@ -45,10 +45,14 @@ class Sample:
         category: Canonical category, the name of a rubric.
         instruction: What the editor is asked to do.
         description: What the source image shows; goes into the judge's prompt.
-        source_sha256: Hex digest of the encoded source image's bytes.
+        source_sha256: Hex digest of the encoded source image's bytes; of several images that of their digests.
         locator: Where the dataset finds the record again, as its `scan` gave it (for a JSON file: byte offset
             and length).
         extra: What else the dataset says of it, such as its difficulty; decides nothing.
+        images_sha256: Hex digest of each source image, in order, where there are several; empty for one.
+        follows: Id of the sample before it in a chain, whose edited image is this one's source; None for one with a
+            source image of its own. `source_sha256` is then that of the chain's first.
+        earlier: Instructions of the samples before it in its chain, the first one's first.
     """
 
     index: int
@@ -60,6 +64,19 @@ class Sample:
     source_sha256: str
     locator: list[int | str]
     extra: dict[str, Any] = field(default_factory=dict)
+    images_sha256: list[str] = field(default_factory=list)
+    follows: str | None = None
+    earlier: list[str] = field(default_factory=list)
+
+    @property
+    def turn(self) -> int:
+        """Its place in its chain, from 1."""
+        return len(self.earlier) + 1
+
+    @property
+    def source_images(self) -> int:
+        """Number of source images."""
+        return len(self.images_sha256) or 1
 
 
 @dataclass(slots=True)
@@ -71,15 +88,18 @@ class Edit:
         category: Its canonical category.
         state: `edited`, `edit_failed` or `invalid_output`.
         unit: Hex digest of all that decides the pixels (source, instruction, editor, seed); see `identity.py`.
-        input: Hex digest of source image and instruction alone; tells whether the edit is of the sample as planned.
+        input: Hex digest of source image and instruction alone, and in a chain of the instructions before; tells
+            whether the edit is of the sample as planned.
         seed: Seed of the noise, from the run's seed and the sample id.
         latency_s: Seconds the edit took on its rank, reading the source included; None if it was not started.
-        source_width, source_height: Size in pixels of the upright source; None if it could not be read.
+        source_width, source_height: Size in pixels of the upright source, the first of several; None if it could not
+            be read.
         width, height: Size in pixels of the edited image; None without one.
         sha256: Hex digest of the PNG bytes; None without an image.
         shard: Number of the shard that holds the PNG; None without an image.
         offset, length: Byte range of the PNG inside the shard's tar file; None without an image.
         error_type, error: Class name and message of what went wrong; None if nothing did.
+        follows_sha256: In a chain the digest of the edited image that this one was made of; None without.
     """
 
     sample_id: str
@@ -99,6 +119,7 @@ class Edit:
     length: int | None = None
     error_type: str | None = None
     error: str | None = None
+    follows_sha256: str | None = None
 
 
 @dataclass(slots=True)
@@ -180,7 +201,8 @@ class Measurement:
     """What the pixels of an edit say; a line of `pictures.jsonl`, which can be made again from the pictures.
 
     Attributes:
-        source_sha256, image_sha256: Hex digests of the files that were compared, of source and edited image.
+        source_sha256, image_sha256: Hex digests of the files that were compared, of source and edited image. Of several
+            source images it is that of all, and the figures are of the first.
         version: Of the measures, and of the metric if there is one.
         pixels: As `measure` in analysis/pixels.py gives them, and with a metric its figures under `metrics`.
         sample_id: What figures depend on beside the pictures: with a metric the sample's id, with a mask `mask` and the
@@ -202,11 +224,13 @@ class EditTask:
         sample: What is edited.
         seed: Seed of its noise.
         unit: What the edit will count as.
+        before: In a chain the edit that this one follows; None without, and where that is still to be made.
     """
 
     sample: Sample
     seed: int
     unit: str
+    before: Edit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +245,7 @@ class JudgeTask:
             position among the category's controls.
         control: What is shown in place of the edit; empty where the edit itself is judged.
         compared_with, other: As in `Control`.
+        before: In a chain the edit whose image is the source; None without.
     """
 
     sample: Sample
@@ -231,6 +256,7 @@ class JudgeTask:
     control: ControlKind | Literal[""] = ""
     compared_with: str = ""
     other: str | None = None
+    before: Edit | None = None
 
     def judgment(self, state: State) -> Judgment:
         """Begin the judgment that this task is to bring: a `Control` if it is one."""
@@ -240,6 +266,10 @@ class JudgeTask:
         return Control(*known, control=self.control, compared_with=self.compared_with, other=self.other)
 
 
+_WHERE_THERE_ARE_ANY = ("images_sha256", "follows", "earlier", "follows_sha256")
+
+
 def to_dict(record: Sample | Edit | Judgment | Measurement) -> dict[str, Any]:
-    """Return the record's fields as a dict in their declared order, ready for JSON."""
-    return dataclasses.asdict(record)
+    """Return the record's fields as a dict in their declared order, ready for JSON; some only if they hold anything."""
+    fields = dataclasses.asdict(record)
+    return {name: value for name, value in fields.items() if value or name not in _WHERE_THERE_ARE_ANY}

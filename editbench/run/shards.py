@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from editbench.errors import UserError
 from editbench.run.lines import sync_folder
+from editbench.run.records import Edit
 from editbench.run.sealed_json import unseal
 
 BLOCK = 512
@@ -119,6 +120,17 @@ def read_image(folder: Path, shard: int, offset: int, length: int, sha256: str) 
     if len(data) != length or hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{path}: the {length} bytes at {offset} are not the image that the index names")
     return data
+
+
+def read_edited(folder: Path, edit: Edit) -> bytes:
+    """Read the PNG of an edit from the shards in a folder; takes and raises what `read_image` does.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if edit.shard is None or edit.offset is None or edit.length is None or edit.sha256 is None:
+        raise ValueError("the index names no image for this sample")
+    return read_image(folder, edit.shard, edit.offset, edit.length, edit.sha256)
 
 
 @dataclass(frozen=True)

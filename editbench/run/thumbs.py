@@ -20,9 +20,10 @@ SIDE = 512
 _OURS = re.compile(r"source-[0-9a-f]{16}\.webp|.+-[0-9a-f]{12}-edited\.webp")
 
 
-def source_name(sample: Sample) -> str:
-    """File name of the thumbnail of a sample's source."""
-    return f"source-{sample.source_sha256[:16]}.webp"
+def source_names(sample: Sample, before: Edit | None = None) -> list[str]:
+    """File names of the thumbnails of a sample's source images, in order; in a chain `before` is its source."""
+    own = sample.images_sha256 or [sample.source_sha256]
+    return [f"source-{digest[:16]}.webp" for digest in ([before.sha256 or ""] if before else own)]
 
 
 def edited_name(sample: Sample, edit: Edit) -> str:

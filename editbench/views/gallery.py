@@ -73,6 +73,7 @@ def _report_sample(sample: dict[str, Any]) -> dict[str, Any]:
         "flags": _flags(pixels),
         "values": _known(changed=pixels.get("changed"), ssim=pixels.get("ssim"), seconds=sample.get("edit_latency_s")),
         "images": [_address(at(sample, "thumbs", name)) for name in ("source", "edited")],
+        "more_sources": [_address(path) for path in at(sample, "thumbs", "more_sources") or []],
         "facts": _facts(sample, pixels),
     }
     return {key: value for key, value in shown.items() if value not in (None, [])}
@@ -189,7 +190,9 @@ def inline_images(gallery: dict[str, Any], folder: Path) -> dict[str, Any]:
         gallery: As made here; its images are left out where they cannot be read.
         folder: Where the page's relative paths start.
     """
-    paths = {path for sample in gallery["samples"] for path in sample["images"] if path}
+    paths = {
+        path for sample in gallery["samples"] for path in (*sample["images"], *sample.get("more_sources", [])) if path
+    }
     inlined = {path: _data_uri(folder / unquote(path)) for path in sorted(paths)}
     return {**gallery, "inlined": {path: uri for path, uri in inlined.items() if uri}}
 

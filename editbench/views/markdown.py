@@ -9,7 +9,7 @@ from editbench.views.controls import control_rows
 from editbench.views.metrics import calibration_rows, judge_sentence, metric_rows
 from editbench.views.official import PUBLISHED_NOTE, official_rows, official_sentence, published_rows
 from editbench.views.report_tables import masks
-from editbench.views.scores import COLUMNS, failure_rows, macro_sentence, score_rows
+from editbench.views.scores import COLUMNS, failure_rows, macro_sentence, score_rows, turn_rows
 
 MAX_FAILED_SHOWN = 50
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}
@@ -28,6 +28,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     parts.append(_answered(report["overall"]["answered"]))
     if report["best_category"]:
         parts.append(f"Best category: {text(report['best_category'])}. Worst: {text(report['worst_category'])}.")
+    header, turns = turn_rows(report)
+    parts += ["## By turn", table(header, turns)] if turns else []
     parts += controls_section(report["controls"])
     parts += [*_pixels(report), *_metrics(report["metrics"])]
     parts += ["## Samples", _counts(report), *_failures(report)]

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from editbench.run.records import FAILURE_STATES, State
 from editbench.views.metrics import calibration_rows, metric_rows
 from editbench.views.official import official_rows, published_rows, scale_of
+from editbench.views.scores import turn_rows
 from editbench.views.tables import UNKNOWN, Cell, Column, Table, at, number, rate, rate_names, span, whole, words
 
 MAX_FAILED_SHOWN = 50
@@ -34,6 +35,7 @@ def report_tables(report: dict[str, Any]) -> dict[str, Table]:
     tables = [
         *official(report),
         scores(report),
+        turns(report),
         counts(report),
         causes(report),
         failed_samples(report),
@@ -79,6 +81,13 @@ def scores(report: dict[str, Any]) -> Table:
         estimate = [number(macro.get("mean")), span(macro.get("interval")), number(macro.get("standard_error"))]
         rows.append([words(MACRO), *estimate, *[Cell("", ("",) * max(1, len(c.names))) for c in columns[4:]]])
     return Table("scores", f"Scores from {low} to {high}", columns, rows, totals=2 if macro else 1)
+
+
+def turns(report: dict[str, Any]) -> Table:
+    """Statistics of each turn of the samples in chains."""
+    header, rows = turn_rows(report)
+    columns = [Column(name[0].upper() + name[1:]) for name in header]
+    return Table("turns", "Scores by turn of a chain", columns, [[*map(words, row)] for row in rows])
 
 
 def _score_row(name: str, section: dict[str, Any], chosen: dict[str, str]) -> list[Cell]:

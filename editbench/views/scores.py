@@ -9,6 +9,8 @@ from editbench.views.official import scale_of
 _STATISTICS = ("std", "median", "min", "max")
 COLUMNS = ("category", "mean", "95 % interval", *_STATISTICS, "scored", "failed")
 
+_TURN_COLUMNS = ("turn", "mean", "95 % interval", "mean, failures at the minimum", "scored", "failed")
+
 
 def score_rows(report: dict[str, Any]) -> list[list[str]]:
     """Statistics per category and, last, overall, always beside how many samples they rest on.
@@ -48,6 +50,22 @@ def failure_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[list[str
 def sections(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The report's categories and, last, `overall`, each with its `counts`."""
     return {**report["categories"], "overall": {**report["overall"], "counts": report["counts"]}}
+
+
+def turn_rows(report: dict[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Statistics of each turn of the samples in chains: header and rows; no rows without chains."""
+    rows = [
+        [
+            str(turn),
+            number(section["mean"]),
+            interval(section["interval"]),
+            number(section["mean_with_failures_as_min"]),
+            f"{section['counts']['scored']} of {section['counts']['planned']}",
+            str(sum(section["counts"][state] for state in FAILURE_STATES)),
+        ]
+        for turn, section in (report.get("turns") or {}).items()
+    ]
+    return _TURN_COLUMNS, rows
 
 
 def macro_sentence(report: dict[str, Any]) -> str:

@@ -32,6 +32,23 @@ def wanted(samples, **given):
     return [sample["sample_id"] for sample in samples if all(sample[key] == value for key, value in given.items())]
 
 
+def test_all_sources_of_a_sample_are_shown_before_its_edit(tmp_path, opened):
+    made = made_report(2, folder=tmp_path)
+    sample = made["samples"][0]
+    more = ["thumbs/more-2.png", "thumbs/more-3.png"]
+    for name in more:
+        Image.new("RGB", (8, 8), "blue").save(tmp_path / name)
+    sample["thumbs"] |= {"more_sources": more}
+    (tmp_path / "report.html").write_text(to_html(made), encoding="utf-8")
+    page = opened.goto(tmp_path / "report.html")
+    card = page.locator("#grid .card").first
+    expect(card.locator("figcaption")).to_have_text(["source", "source 2", "source 3", "edited"])
+    card.locator("a").click()
+    expect(page.locator("#viewer-images figcaption")).to_have_text(["source", "source 2", "source 3", "edited"])
+    expect(page.locator("#viewer-images img").nth(2)).to_have_js_property("naturalWidth", 8)
+    assert page.locator("#grid .card").nth(1).locator("figcaption").count() == 2
+
+
 def test_the_first_view_has_the_verdict_the_tables_and_only_the_pictures_in_view(report, opened):
     made, path = report
     page = opened.goto(path)

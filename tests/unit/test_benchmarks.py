@@ -18,6 +18,7 @@ from editbench.plan import ensure_plan
 from editbench.run.folder import RunDir
 
 PHOTO = Path(__file__).resolve().parents[2] / "data" / "demo" / "photos" / "coffee.jpg"
+PAIR = ("1-1.jpg", "1-2.jpg")
 REAL = os.environ.get("EDITBENCH_BENCHMARKS")
 needs_real = pytest.mark.skipif(
     not REAL, reason="EDITBENCH_BENCHMARKS names no folder with the benchmarks' own annotations, which are not shipped"
@@ -134,15 +135,18 @@ def test_rise(tmp_path):
     assert made.samples[1].extra == {"reference_img": "logical_reasoning_images/1_ref.png"}
 
 
-def test_kris_as_far_as_a_sample_has_one_source_image(tmp_path):
+def test_kris_with_one_source_image_and_with_several(tmp_path):
     row = {"ori_img": "1.png", "gt_img": "", "ins_en": "Add sodium", "explain_en": "It boils"}
     put_table(tmp_path / "KRIS" / "chemistry" / "annotation.json", {"1": row, "2": row | {"ori_img": "2.jpg"}})
-    several = row | {"ori_img": ["1-1.jpg", "1-2.jpg"]}
+    several = row | {"ori_img": list(PAIR)}
     put_table(tmp_path / "KRIS" / "rule-based_reasoning" / "annotation.json", {"1": several, "2": row})
-    for name in ("chemistry/1.png", "chemistry/2.jpg", "rule-based_reasoning/1.png"):
+    for name in ("chemistry/1.png", "chemistry/2.jpg", *(f"rule-based_reasoning/{i}" for i in ("1.png", *PAIR))):
         put(tmp_path / "KRIS" / name)
-    settings = ["dataset=kris", f"dataset.path={tmp_path / 'KRIS'}", "dataset.on_bad_record=skip"]
+    settings = ["dataset=kris", f"dataset.path={tmp_path / 'KRIS'}"]
     made = plan(tmp_path, *settings)
+    assert [sample.source_images for sample in made.samples] == [1, 1, 2, 1]
+    assert made.samples[2].locator == [f"rule-based_reasoning/{name}" for name in PAIR]
+    made = plan(tmp_path, *settings, "+dataset.max_images=1", "dataset.on_bad_record=skip")
     assert found(made) == [
         ("chemistry/1", "chemistry", "It boils"),
         ("chemistry/2", "chemistry", "It boils"),
@@ -152,9 +156,24 @@ def test_kris_as_far_as_a_sample_has_one_source_image(tmp_path):
         {
             "index": 2,
             "sample_id": "rule-based_reasoning/1",
-            "problem": "has 2 source images; samples with several cannot be edited yet",
+            "problem": "has 2 source images, more than dataset.max_images=1",
         }
     ]
+
+
+def test_imgedit_multi_turn_is_a_chain_for_each_row(tmp_path):
+    for folder in ("content_memory", "version_backtrace"):
+        put(tmp_path / folder / "7.jpg")
+        rows = [{"id": "7.jpg", "turn1": "All green. Add a cup", "turn2": "Add a plate"}]
+        put_table(tmp_path / folder / "annotation.json", rows)
+    made = plan(tmp_path, "dataset=imgedit_multi", f"dataset.path={tmp_path}")
+    assert [(sample.sample_id, sample.follows, sample.category) for sample in made.samples] == [
+        ("content_memory/7/1", None, "content_memory"),
+        ("content_memory/7/2", "content_memory/7/1", "content_memory"),
+        ("version_backtrace/7/1", None, "version_backtrace"),
+        ("version_backtrace/7/2", "version_backtrace/7/1", "version_backtrace"),
+    ]
+    assert made.samples[1].earlier == ["All green. Add a cup"]
 
 
 # ---- the real annotations, with a photo in the place of every image ----
@@ -182,7 +201,8 @@ def read_real(tmp_path, table, dataset, overrides):
     opened = open_dataset(config.dataset)
     records = list(opened.scan())
     good = [record for record in records if not isinstance(record, BadRecord)]
-    assert all(opened.read(record.locator) == PHOTO.read_bytes() for record in good[:20])
+    files = [opened.read(record.locator) for record in (*good[:20], *good[-20:])]
+    assert {file for one in files for file in ([one] if isinstance(one, bytes) else one)} <= {PHOTO.read_bytes()}
     known = {name: rubric for rubric, settings in config.rubrics.items() for name in [rubric, *settings.names]}
     problems = Counter(record.problem for record in records if isinstance(record, BadRecord))
     return good, problems, Counter(known[record.category] for record in good)
@@ -199,8 +219,9 @@ KRIS_IN_ONE = ["dataset.fields.category=type", "dataset.fields.id=[type,id]"]
         ("imgedit_uge", "imgedit/UGE_edit.json", [], 47, 0),
         ("imgedit_uge", "imgedit/hard/annotation.jsonl", [], 50, 0),
         ("rise", "risebench/data_total.json", [], 64, 0),
-        ("kris", "krisbench/KRIS_Bench", [], 250, 149),
-        ("kris", "krisbench/final_data.json", KRIS_IN_ONE, 1118, 149),
+        ("imgedit_multi", "imgedit/multiturn", [], 88, 0),
+        ("kris", "krisbench/KRIS_Bench", [], 399, 0),
+        ("kris", "krisbench/final_data.json", KRIS_IN_ONE, 1267, 0),
         (
             "folder",
             "i2ebench/ColorAlteration.json",
@@ -213,8 +234,9 @@ KRIS_IN_ONE = ["dataset.fields.category=type", "dataset.fields.id=[type,id]"]
 )
 def test_every_record_of_the_real_annotations_is_read(tmp_path, dataset, table, overrides, good, bad):
     records, problems, categories = read_real(tmp_path, table, dataset, overrides)
-    print(f"{dataset} {table}: {len(records)} read, {categories}, {problems}")
+    images = Counter(len(record.locator) for record in records)
+    print(f"{dataset} {table}: {len(records)} read, images {dict(images)}, {categories}, {problems}")
     assert (len(records), problems.total()) == (good, bad)
     ids = Counter(record.sample_id for record in records)
     assert all(count == 1 or record.repeat_id for record in records for count in [ids[record.sample_id]])
-    assert all("source images" in problem or "prompt is missing" in problem for problem in problems)
+    assert all("prompt is missing" in problem for problem in problems)

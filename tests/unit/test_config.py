@@ -28,7 +28,7 @@ NOT_BY_ITSELF = {
     "reasoned_edit",
     "scene_edit",
 }  # what all judges have, what rubrics share
-SETS = ["gedit", "general", "imgedit", "kris", "rise", "scenes", "seed"]
+SETS = ["gedit", "general", "imgedit", "imgedit_multi", "kris", "rise", "scenes", "seed"]
 RUBRICS = [choice for choice in choices("rubric") if choice not in {*NOT_BY_ITSELF, *SETS}]
 PATH = ["dataset.path=x", "judge=tiny"]
 NEEDED = {
@@ -76,6 +76,7 @@ def test_every_shipped_dataset_editor_and_judge_composes_and_fits_its_class(grou
         ("gedit", "gedit"),
         ("imgedit", "imgedit"),
         ("imgedit_uge", "imgedit"),
+        ("imgedit_multi", "imgedit_multi"),
         ("rise", "rise"),
         ("kris", "kris"),
     ],

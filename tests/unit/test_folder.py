@@ -149,7 +149,8 @@ def test_it_is_planned_by_one_override_under_the_general_rubric(folder, tmp_path
         ({"image": "../secret.png"}, "image '../secret.png' lies outside"),
         ({"image": None}, "file_name or image is missing (name the image's field with dataset.fields.image=…)"),
         ({"image": 5}, "file_name or image is 5, must be a path"),
-        ({"image": ["cup.jpg", "a/cat.png"]}, "has 2 source images; samples with several cannot be edited yet"),
+        ({"image": ["cup.jpg", "b.png"]}, "image 'b.png': there is no such file in"),
+        ({"image": ["cup.jpg", 5]}, 'file_name or image is ["cup.jpg", 5], must be a path'),
         ({"instruction": None}, "instruction is missing (there are _folder, image, instruction, category, id"),
         ({"instruction": ["Add"]}, "instruction is a list, must be text"),
         ({"category": 3}, "category is a int, must be text"),
@@ -224,7 +225,7 @@ def test_a_folder_without_a_table_or_with_several_names_them(folder):
         ({"table": "x*.json"}, r"dataset.table=x\*.json: there is no such file in"),
         ({"table": "/x.json"}, "dataset.table=/x.json: .*; give a pattern relative to dataset.path"),
         ({"fields": {"picture": "a"}}, "dataset.fields: 'picture' is none of image, instruction"),
-        ({"fields": {"image": ["a", "b"]}}, "dataset.fields.image: must be one name"),
+        ({"fields": {"category": ["a", "b"]}}, "dataset.fields.category: must be one name"),
     ],
 )
 def test_settings_that_cannot_be_are_named(folder, arguments, says):

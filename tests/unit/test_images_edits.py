@@ -77,7 +77,8 @@ def read_form(content_type: str, body: bytes) -> dict[str, Any]:
     form: dict[str, Any] = {}
     for part in parsed.iter_parts():
         name, data = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
-        form[name] = (part.get_filename(), part.get_content_type(), data) if part.get_filename() else data.decode()
+        value = (part.get_filename(), part.get_content_type(), data) if part.get_filename() else data.decode()
+        form[name] = [*form.get(name, []), value] if name.endswith("[]") else value
     return form
 
 
@@ -102,6 +103,19 @@ def editor(stub: Stub, **changes: Any) -> ImagesEditsEditor:
     return ImagesEditsEditor(
         "cpu", **{"base_url": stub.url, "model": "painter", "api_key_env": "PAINTER_KEY"} | changes
     )
+
+
+def test_several_sources_are_several_files_of_one_form_in_order_and_the_first_gives_the_shape(stub: Stub) -> None:
+    sources = [make_picture(1, (60, 40)), make_picture(2, (30, 90))]
+    stub.will_paint(make_picture(3, (192, 128)))
+    editor(stub, size="keep", area=192 * 128).edit_several(sources, "make one of them", 5, no_step)
+    (form,) = stub.forms
+    assert form["size"] == "192x128" and "image" not in form
+    assert [(name, kind) for name, kind, _ in form["image[]"]] == [
+        ("image1.png", "image/png"),
+        ("image2.png", "image/png"),
+    ]
+    assert [decode_rgb(data).tobytes() for _, _, data in form["image[]"]] == [one.tobytes() for one in sources]
 
 
 def test_an_edit_is_a_form_with_picture_and_instruction_and_the_answer_is_the_picture(stub: Stub) -> None:
@@ -199,7 +213,7 @@ def test_a_refusal_fails_its_sample_with_its_cause_and_without_the_key(
     with caplog.at_level(logging.DEBUG), pytest.raises((RequestError, ValueError), match=said):
         painter.edit(make_picture(1), "x", 0, no_step)
     stub.will_answer(status, content)
-    edit, image = edit_one(painter, a_task(), lambda: make_picture(1), no_step)
+    edit, image = edit_one(painter, a_task(), lambda: [make_picture(1)], no_step)
     assert (edit.state, image) == ("edit_failed", None)
     assert edit.error and KEY not in edit.error + caplog.text
 
@@ -218,7 +232,7 @@ def a_task() -> EditTask:
 def test_what_is_wrong_for_every_sample_ends_the_run_in_a_sentence(stub: Stub, status: int, said: str) -> None:
     stub.will_answer(status, {"error": {"message": f"no {KEY}"}})
     with pytest.raises(ServerError, match=said) as caught:
-        edit_one(editor(stub), a_task(), lambda: make_picture(1), no_step)
+        edit_one(editor(stub), a_task(), lambda: [make_picture(1)], no_step)
     assert KEY not in str(caught.value) and "\n" not in str(caught.value)
 
 

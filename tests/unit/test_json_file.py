@@ -122,7 +122,9 @@ def test_a_file_without_records_gives_none(scan, content):
         ("/", "物理_00000"),
         (None, "物理_00000"),
         (17, "物理_00000"),
-        (["a.png"], "物理_00000"),
+        (["a.png", "b.png"], "a"),
+        ([], "物理_00000"),
+        (["a.png", 5], "物理_00000"),
     ],
 )
 def test_the_id_is_the_file_stem_of_the_path_else_category_and_index(scan, path, sample_id):

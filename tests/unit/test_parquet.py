@@ -116,12 +116,14 @@ def test_plain_bytes_and_lists_of_one_picture_are_pictures_too(tmp_path, name):
     assert [opened.read(record.locator) for record in opened.scan()] == PICTURES
 
 
-def test_several_pictures_or_none_are_a_bad_record(tmp_path, name):
+def test_a_row_can_have_several_pictures_and_none_is_a_bad_record(tmp_path, name):
     a, b = {"bytes": b"a", "path": "p"}, {"bytes": b"b", "path": "q"}
     values = [[a] * 3, [], None, [a], [b]]
     opened = Parquet(str(write(tmp_path / name, table(photo=pa.array(values, pa.list_(IMAGE))))))
     records = list(opened.scan())
-    assert records[0].problem == "has 3 source images; samples with several cannot be edited yet"
+    assert opened.read(records[0].locator) == [b"a"] * 3
+    few = list(Parquet(str(tmp_path / name), max_images=2).scan())
+    assert few[0].problem == "has 3 source images, more than dataset.max_images=2" and few[3] == records[3]
     assert records[1].problem == records[2].problem == "has no image"
     assert [opened.read(record.locator) for record in records[3:]] == [b"a", b"b"]
     nulls = table(photo=pa.array([None] + [{"bytes": None, "path": None}] * 4, IMAGE))
@@ -130,6 +132,16 @@ def test_several_pictures_or_none_are_a_bad_record(tmp_path, name):
     assert isinstance(first, BadRecord) and first.problem == "has no image"
     with pytest.raises(ValueError, match="the row has no image"):
         opened.read(second.locator)
+
+
+def test_several_picture_columns_hold_a_source_each_and_a_null_is_none(tmp_path, name):
+    second = [{"bytes": b"second", "path": None}, None, None, None, None]
+    content = table(second=pa.array(second, IMAGE))
+    opened = Parquet(str(write(tmp_path / name, content)), fields={"image": ["second", "photo"]})
+    records = list(opened.scan())
+    assert opened.read(records[0].locator) == [b"second", PICTURES[0]]
+    assert opened.read(records[1].locator) == PICTURES[1]
+    assert opened.read(records[4].locator) == PICTURES[4]
 
 
 def test_a_picture_by_path_alone_is_the_file_beside_and_never_one_outside(tmp_path):

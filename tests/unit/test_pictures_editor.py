@@ -72,7 +72,7 @@ def test_a_picture_that_is_missing_broken_or_there_twice_fails_its_sample_alone_
     task = EditTask(SAMPLE, 7, "unit")
 
     def error() -> str:
-        edit, image = edit_one(editor, task, lambda: make_picture(1), no_step)
+        edit, image = edit_one(editor, task, lambda: [make_picture(1)], no_step)
         assert (edit.state, image) == ("edit_failed", None)
         return str(edit.error)
 
@@ -87,7 +87,7 @@ def test_a_picture_that_is_missing_broken_or_there_twice_fails_its_sample_alone_
 def test_the_picture_as_it_is_becomes_the_edited_image(tmp_path: Path) -> None:
     put(tmp_path / "add/en/0a1b.png", 3, (64, 48))
     editor = PicturesEditor("cpu", str(tmp_path))
-    edit, image = edit_one(editor, EditTask(SAMPLE, 7, "unit"), lambda: make_picture(1), no_step)
+    edit, image = edit_one(editor, EditTask(SAMPLE, 7, "unit"), lambda: [make_picture(1)], no_step)
     assert (edit.state, edit.width, edit.height, edit.source_width) == ("edited", 64, 48, 40)
     assert image is not None and image.tobytes() == make_picture(3, (64, 48)).tobytes()
     assert "made elsewhere" in editor.describe()["note"]

@@ -11,7 +11,7 @@ from benchmark_file import make_picture
 
 from editbench.components.check import check_components
 from editbench.config.load import load
-from editbench.editors.pipeline_call import PipelineCall, plain_prompt, to_image
+from editbench.editors.pipeline_call import PipelineCall, check_call, most_source_images, plain_prompt, to_image
 from editbench.editors.size import OutputSize, keep_shape
 from editbench.errors import InvalidOutputError, UserError
 
@@ -57,9 +57,10 @@ def call_of(kwargs: dict[str, Any]) -> tuple[PipelineCall, OutputSize]:
     optional = {name: kwargs[name] for name in ("negative_prompt", "true_cfg_scale") if kwargs[name] is not None}
     fixed = optional | {"num_inference_steps": kwargs["num_inference_steps"], **kwargs["call"]}
     names = ("image_argument", "images", "prompt_template", "output", "resize_source")
+    image_template = kwargs.get("image_template", "")
     form = [kwargs[name] for name in names]
     size = (kwargs["height"], kwargs["width"], kwargs["size"], kwargs["area"], kwargs["multiple"] or 16)
-    return PipelineCall(*form, fixed), OutputSize(*size)
+    return PipelineCall(*form, fixed, image_template), OutputSize(*size)
 
 
 @pytest.mark.parametrize("editor", PIPELINES)
@@ -70,7 +71,7 @@ def test_a_pipeline_takes_all_that_its_yaml_says_and_needs_nothing_else(editor: 
     call, size = call_of(kwargs)
     call.check(pipe, size)
     source = make_picture(1, (96, 64))
-    arguments = call.arguments(pipe, source, "make it night", size.of(source))
+    arguments = call.arguments(pipe, [source], "make it night", size.of(source))
     signature = inspect.signature(pipe.__call__)
     signature.bind(generator=None, output_type="pt", **arguments)
     given = arguments[kwargs["image_argument"]]
@@ -111,7 +112,7 @@ def test_what_a_signature_lacks_is_refused_at_the_start(editor: str, overrides: 
 def test_kontext_is_given_one_image_since_a_list_is_a_batch_to_it_and_the_area_of_the_size_asked_for() -> None:
     call, size = call_of(settings("flux_kontext", "editor.area=16384"))
     source = make_picture(1, (100, 50))
-    arguments = call.arguments(Pipe("FluxKontextPipeline"), source, "x", size.of(source))
+    arguments = call.arguments(Pipe("FluxKontextPipeline"), [source], "x", size.of(source))
     assert arguments["image"] is source
     assert (arguments["height"], arguments["width"], arguments["max_area"]) == (96, 176, 96 * 176)  # 90.5, 181.0
 
@@ -119,19 +120,59 @@ def test_kontext_is_given_one_image_since_a_list_is_a_batch_to_it_and_the_area_o
 def test_omnigen_is_told_the_images_place_and_glm_gets_a_list() -> None:
     source = make_picture(1)
     call, _ = call_of(settings("omnigen"))
-    arguments = call.arguments(Pipe("OmniGenPipeline"), source, "remove {it}", {})
+    arguments = call.arguments(Pipe("OmniGenPipeline"), [source], "remove {it}", {})
     assert arguments["prompt"] == "<img><|image_1|></img> remove {it}"
     assert arguments["input_images"] == [source]
     call, _ = call_of(settings("glm_image"))
-    (shown,) = call.arguments(Pipe("GlmImagePipeline"), source, "x", {"height": 32, "width": 64})["image"]
+    (shown,) = call.arguments(Pipe("GlmImagePipeline"), [source], "x", {"height": 32, "width": 64})["image"]
     assert shown.size == (64, 32)
+
+
+def test_several_sources_go_as_a_list_or_side_by_side_at_the_first_ones_height() -> None:
+    sources = [make_picture(1, (60, 40)), make_picture(2, (20, 80))]
+    call, _ = call_of(settings("qwen_image_edit_2509"))
+    assert call.arguments(Pipe("QwenImageEditPlusPipeline"), sources, "x", {})["image"] == sources
+    call, _ = call_of(settings("omnigen"))
+    arguments = call.arguments(Pipe("OmniGenPipeline"), sources, "mix {images}", {})
+    assert arguments["prompt"] == "<img><|image_1|></img> <img><|image_2|></img> mix {images}"
+    assert arguments["input_images"] == sources
+    call, size = call_of(settings("flux_kontext", "editor.images=stitch"))
+    row = call.arguments(Pipe("FluxKontextPipeline"), sources, "x", size.of(sources[0]))["image"]
+    assert row.size == (60 + 10, 40)
+    assert row.crop((0, 0, 60, 40)).tobytes() == sources[0].tobytes()
+    assert call.arguments(Pipe("FluxKontextPipeline"), sources[:1], "x", {})["image"] is sources[0]
+
+
+@pytest.mark.parametrize(
+    ("editor", "overrides", "most"),
+    [
+        ("qwen_image_edit", [], 1),
+        ("qwen_image_edit", ["editor.images=list"], 1),  # a batch to it
+        ("flux_kontext", ["editor.images=list"], 1),
+        ("flux_kontext", ["editor.images=stitch"], None),
+        ("glm_image", [], 1),
+        *((name, [], None) for name in ("qwen_image_edit_2509", "qwen_image_2_1", "flux2", "omnigen", "tiny_plus")),
+    ],
+)
+def test_how_many_sources_an_editor_takes_follows_from_its_settings(
+    editor: str, overrides: list[str], most: int | None
+) -> None:
+    assert most_source_images(settings(editor, *overrides)) == most
+
+
+def test_side_by_side_needs_a_pipeline_that_takes_a_size_and_no_scaling_to_one() -> None:
+    call, size = call_of(settings("instruct_pix2pix", "editor.images=stitch"))
+    with pytest.raises(UserError, match="makes the shape of what it is given, the row of all"):
+        call.check(Pipe("StableDiffusionInstructPix2PixPipeline"), size)
+    with pytest.raises(UserError, match="resize_source=true would scale the row of images"):
+        check_call(settings("glm_image", "editor.images=stitch"), set())
 
 
 def test_the_qwen_editors_are_called_as_before_there_were_these_settings() -> None:
     call, size = call_of(settings("qwen_image_edit"))
     source = make_picture(1)
     assert size.of(source) == {}
-    assert call.arguments(Pipe("QwenImageEditPipeline"), source, "x", {}) == {
+    assert call.arguments(Pipe("QwenImageEditPipeline"), [source], "x", {}) == {
         **{"image": source, "prompt": "x", "num_inference_steps": 50},
         **{"true_cfg_scale": 4.0, "negative_prompt": " "},
     }
@@ -144,7 +185,7 @@ def test_the_qwen_editors_are_called_as_before_there_were_these_settings() -> No
         (["editor.size=large"], "editor.size='large': must be native or keep"),
         (["editor.height=48", "editor.multiple=32"], "editor.height=48: must be a multiple of 32"),
         (["editor.prompt_template=hello"], "editor.prompt_template='hello': must hold {instruction}"),
-        (["editor.images=two"], "editor.images='two': must be one or list"),
+        (["editor.images=two"], "editor.images='two': must be one of one, list, stitch"),
         (["editor.output=video"], "editor.output='video': must be one of images, image, frames"),
         (["+editor.call.input_images=x"], "editor.call.input_images: is set for every sample"),
         (["+editor.call.height=64"], "editor.call.height: is a setting of its own; give editor.height instead"),

@@ -1,5 +1,6 @@
 """The rating page's server: what it serves, and whom it refuses."""
 
+import dataclasses
 import http.client
 import io
 import json
@@ -41,6 +42,15 @@ def test_the_page_names_its_own_parts_and_no_other_place(server):
     assert b"http://" not in page and b"https://" not in page
     assert headers["Referrer-Policy"] == "no-referrer" and headers["X-Content-Type-Options"] == "nosniff"
     assert nonce not in ask(server, "")[1]["Content-Security-Policy"], "another one each time"
+
+
+def test_several_sources_have_a_place_each(tmp_path):
+    one = singles(1)[0]
+    sample = dataclasses.replace(one.other.sample, images_sha256=["ab" * 32, "cd" * 32, "ef" * 32])
+    three = dataclasses.replace(one, other=dataclasses.replace(one.other, sample=sample))
+    with serving(tmp_path / "several.csv", [three]) as server:
+        state = json.loads(ask(server, "state")[2])
+    assert state["question"]["images"] == ["source", "source2", "source3", "edited"]
 
 
 def test_a_session_by_http(server, tmp_path):

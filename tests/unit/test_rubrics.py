@@ -67,7 +67,7 @@ def system_prompt(category, mode):
     return load_config(["dataset=json_file", f"judge.mode={mode}"]).rubrics[category].system_prompt
 
 
-SETS = {"gedit": 11, "general": 1, "imgedit": 10, "kris": 20, "rise": 4, "scenes": 3}
+SETS = {"gedit": 11, "general": 1, "imgedit": 10, "imgedit_multi": 3, "kris": 20, "rise": 4, "scenes": 3}
 """Rubrics of benchmarks, and how many categories each has."""
 
 

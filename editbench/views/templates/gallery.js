@@ -36,10 +36,17 @@
 
   const plainScore = (value) => (value === undefined || value === null ? "–" : value.toFixed(2));
 
-  function image(sample, place, lazy) {
-    const path = sample.images?.[place];
+  const image = (sample, place, lazy) => pictureOf(sample, data.image_names[place], sample.images?.[place], lazy);
+
+  // Further source images of a sample that has several: name and picture of each.
+  const moreSources = (sample, lazy) => (sample.more_sources ?? []).map((path, number) => {
+    const name = `${data.image_names[0]} ${number + 2}`;
+    return [name, pictureOf(sample, name, path, lazy)];
+  });
+
+  function pictureOf(sample, name, path, lazy) {
     if (!path) return element("div", { className: "missing", textContent: "no image" });
-    const picture = element("img", { alt: `${data.image_names[place]} of ${sample.id}`, width: 512, height: 512, decoding: "async" });
+    const picture = element("img", { alt: `${name} of ${sample.id}`, width: 512, height: 512, decoding: "async" });
     if (lazy) picture.loading = "lazy";
     picture.addEventListener("error", () => {
       picture.replaceWith(element("div", { className: "missing", textContent: "image not found beside this page" }));
@@ -101,6 +108,10 @@
       if (sample.scores && place) caption.append(element("span", { textContent: plainScore(sample.scores[place]) }));
       const pictures = pictured ? [image(sample, place, true)] : [];
       thumbs.append(element("figure", { className: "thumb" }, ...pictures, caption));
+      if (place) return;
+      for (const [title, picture] of pictured ? moreSources(sample, true) : []) {
+        thumbs.append(element("figure", { className: "thumb" }, picture, element("figcaption", {}, element("span", { textContent: title }))));
+      }
     });
     const link = element("a", { href: address({ sample: sample.id }), textContent: sample.id, dir: "auto", title: sample.id });
     const line = element("p", { className: "line" },
@@ -185,9 +196,11 @@
     $("viewer-stretched").hidden = true;
     const box = $("viewer-images");
     if (side) {
-      box.replaceChildren(...data.image_names.map((name, place) => element("figure", {},
+      const shown = data.image_names.map((name, place) => element("figure", {},
         element("figcaption", { textContent: sample.scores && place ? `${name}: ${plainScore(sample.scores[place])}` : name }),
-        image(sample, place))));
+        image(sample, place)));
+      const more = moreSources(sample).map(([name, picture]) => element("figure", {}, element("figcaption", { textContent: name }), picture));
+      box.replaceChildren(shown[0], ...more, ...shown.slice(1));
       return;
     }
     if (pair.some((place) => !sample.images?.[place])) {
