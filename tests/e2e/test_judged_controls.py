@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from benchmark_file import make_picture, write_benchmark
-from running import run_phase
+from running import CHECKOUT, run_phase
 
 from editbench.judges.base import Request
 from editbench.judges.qwen3_vl import Qwen3VLJudge
@@ -111,7 +111,9 @@ def test_verify_checks_controls_and_repeats(runs: list[RunDir], tmp_path: Path) 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
 def test_random_weights_cannot_tell_real_edits_from_anything_and_are_said_not_to(tmp_path: Path) -> None:
-    overrides = ["editor=fake", "limit=6", "judge.batch_size=4", "judge.max_new_tokens=24"]
+    demo = CHECKOUT / "data" / "demo" / "demo.json"
+    tiny = ["editor=fake", "judge=tiny", f"dataset.path={demo}"]
+    overrides = [*tiny, "limit=6", "judge.batch_size=4", "judge.max_new_tokens=24"]
     run_phase("edit", tmp_path / "pair", overrides, world_size=1)
     shutil.copytree(tmp_path / "pair", tmp_path / "alone")
     for name, world_size in (("pair", 2), ("alone", 1)):

@@ -24,6 +24,7 @@ from editbench.judges.labels import read_labels
 from editbench.judges.prompt_prefix import ATTENTION
 from editbench.judges.qwen3_vl import NUMBER_TOKENS, Qwen3VLJudge
 from editbench.judges.reply import continuation, parse_score, read_score
+from editbench.results import judges_of
 from editbench.run.folder import RunDir
 from editbench.run.shards import read_image
 
@@ -43,12 +44,15 @@ def no_step(_done: int, _total: int) -> None:
 # Numbers of processes
 
 
-def demo_results(run_dir: Path, world_size: int, *overrides: str) -> dict[str, Any]:
-    """Edit and judge the demo with the default configuration; returns PNG bytes and judgment of every sample."""
+DEMO = ["editor=tiny", "judge=tiny", f"dataset.path={CHECKOUT / 'data' / 'demo' / 'demo.json'}"]
+
+
+def results_of(run_dir: Path, world_size: int, overrides: list[str]) -> dict[str, Any]:
+    """Edit and judge; returns PNG bytes and judgment of every sample."""
     for phase in ("edit", "score"):
-        run_phase(phase, run_dir, list(overrides), world_size)
+        run_phase(phase, run_dir, overrides, world_size)
     run = RunDir(run_dir)
-    judged = run.read_judgments("tiny")
+    judged = run.read_judgments(judges_of(run)[0])
     results = {}
     for sample in run.read_plan().samples:
         edit, judgment = run.read_edits()[sample.sample_id], judged[sample.sample_id]
@@ -59,21 +63,29 @@ def demo_results(run_dir: Path, world_size: int, *overrides: str) -> dict[str, A
 
 def test_one_and_two_processes_make_the_same_pictures_and_judgments(tmp_path: Path) -> None:
     # more samples than a batch holds, so that both processes judge
-    overrides = ["limit=4", "judge.batch_size=2"]
-    alone, pair = (demo_results(tmp_path / f"world{size}", size, *overrides) for size in (1, 2))
+    overrides = [*DEMO, "limit=4", "judge.batch_size=2"]
+    alone, pair = (results_of(tmp_path / f"world{size}", size, overrides) for size in (1, 2))
     assert len(alone) == 4
     assert len({png for png, *_ in alone.values()}) == 4
     assert [state for _, state, *_ in alone.values()] == ["scored"] * 4
     assert pair == alone
 
 
+def test_the_nano_models_make_the_same_pictures_and_judgments_on_1_2_and_3_processes(tmp_path: Path) -> None:
+    """With all defaults but fewer scenes: what a first run does."""
+    overrides = ["limit=3", "judge.batch_size=2"]
+    alone, *others = (results_of(tmp_path / f"world{size}", size, overrides) for size in (1, 2, 3))
+    assert [state for _, state, *_ in alone.values()] == ["scored"] * 3
+    assert others == [alone, alone]
+
+
 @pytest.mark.slow
 def test_the_whole_demo_is_the_same_on_1_2_3_and_6_processes(tmp_path: Path) -> None:
-    alone = demo_results(tmp_path / "world1", 1)
+    alone = results_of(tmp_path / "world1", 1, DEMO)
     samples = json.loads((CHECKOUT / "data" / "demo" / "demo.json").read_text(encoding="utf-8"))
     assert len(alone) == len(samples) >= 10
     for size in (2, 3, 6):
-        assert demo_results(tmp_path / f"world{size}", size) == alone
+        assert results_of(tmp_path / f"world{size}", size, DEMO) == alone
 
 
 # Batches
