@@ -20,12 +20,13 @@ def summarize_metrics(outcomes: Sequence[dict[str, Any]], scale: Scale = TEN) ->
     Returns:
         `figures`: by name what `clustered_mean` gives of those that are known, the mean by category as `categories`,
         and `spearman`, the rank correlation with the judge's scores; `judge`: what `judge_against_truth` gives where
-        there is a `TRUE_SCORE` and scores are from 0 to 10 too, else None. None if nothing was measured.
+        there is a `TRUE_SCORE` and scores are from 0 to 10 too, else None. None if no figure of any is known.
     """
     measured = [o for o in outcomes if o.get("metrics")]
-    if not measured:
+    known = dict.fromkeys(name for o in measured for name, value in o["metrics"].items() if value is not None)
+    if not known:
         return None
-    figures = {name: _sum_up(name, measured) for name in dict.fromkeys(n for o in measured for n in o["metrics"])}
+    figures = {name: _sum_up(name, measured) for name in known}
     true = [(o["score"], o["metrics"].get(TRUE_SCORE)) for o in measured]
     pairs = [(judged, known) for judged, known in true if judged is not None and known is not None]
     comparable = pairs and scale == TEN  # a true score is from 0 to 10

@@ -40,6 +40,7 @@ def test_figures_are_summed_up_and_the_judge_held_against_the_true_score():
     assert (found["figures"]["psnr"]["n"], found["figures"]["psnr"]["spearman"]) == (3, None)
     assert (found["judge"]["n"], found["judge"]["mean_absolute_error"]) == (3, 1.0)
     assert summarize_metrics([outcome(4.0, None, "e")]) is None
+    assert summarize_metrics([outcome(4.0, {"true_score": None}, "e")]) is None  # data that the metric knows nothing of
     assert summarize_metrics([outcome(4.0, {"psnr": 3.0}, "e")])["judge"] is None
 
 
