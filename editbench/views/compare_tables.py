@@ -4,7 +4,7 @@ from typing import Any
 
 from editbench.views.comparison import neighbour
 from editbench.views.official import scale_of
-from editbench.views.report_tables import OVERALL, link
+from editbench.views.sections import OVERALL, link
 from editbench.views.tables import Cell, Column, Table, at, exact, number, rounded, span, whole, words
 
 _SHARED = {

@@ -23,8 +23,9 @@ from editbench.views.compare_tables import comparison_tables
 from editbench.views.comparison import verdict
 from editbench.views.metrics import judge_sentence
 from editbench.views.official import PUBLISHED_NOTE, official_sentence, scale_of
-from editbench.views.report_tables import report_tables, sections
+from editbench.views.report_tables import report_tables
 from editbench.views.scores import why_no_interval
+from editbench.views.sections import sections
 from editbench.views.tables import at, between, rounded
 from editbench.views.verdict import meaningless, not_told_apart, report_verdict
 

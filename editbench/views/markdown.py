@@ -8,7 +8,7 @@ from editbench.text import printable
 from editbench.views.controls import control_rows
 from editbench.views.metrics import calibration_rows, judge_sentence, metric_rows
 from editbench.views.official import PUBLISHED_NOTE, official_rows, official_sentence, published_rows
-from editbench.views.report_tables import masks
+from editbench.views.pixel_tables import masks
 from editbench.views.scores import COLUMNS, failure_rows, macro_sentence, score_rows, turn_rows
 
 MAX_FAILED_SHOWN = 50

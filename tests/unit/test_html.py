@@ -15,7 +15,9 @@ from editbench.views import charts
 from editbench.views.compare_tables import comparison_tables
 from editbench.views.gallery import as_script_data, comparison_gallery, outcome, report_gallery
 from editbench.views.html import compare_to_html, to_html
-from editbench.views.report_tables import MAX_FAILED_SHOWN, controls, failed_samples, pixels, scores
+from editbench.views.pixel_tables import pixels
+from editbench.views.record_tables import controls
+from editbench.views.report_tables import MAX_FAILED_SHOWN, failed_samples, scores
 from editbench.views.tables import between, number, rate, rounded, span, whole, words
 from editbench.views.verdict import report_verdict
 
