@@ -36,9 +36,8 @@ def _judges(settings: Settings, folder: Path, overrides: list[str]) -> list[Row]
     folder.mkdir(exist_ok=True)
     work = Work(10 if settings.quick else 40, SIZE, 0.0, 1)  # 8 of each category
     benchmark = write_benchmark(folder / "benchmark.json", work.edits, work.size)
-    phase(
-        "edit", 1, folder / "run", [*editor_overrides(work, folder), f"dataset.path={benchmark}", "log_level=WARNING"]
-    )
+    edited = [*editor_overrides(work, folder), "judge=fake", f"dataset.path={benchmark}", "log_level=WARNING"]
+    phase("edit", 1, folder / "run", edited)
     rows = []
     for kind, name in KINDS.items():
         rows += _rows(kind, _measure(settings, folder, name, overrides))

@@ -48,6 +48,7 @@ class Bench:
         overrides = [
             f"run_dir={run}",
             "run_name=bench",
+            "dataset=json_file",
             "judge=tiny",
             f"judge.checkpoint={CHECKOUT / 'checkpoints/tiny' / checkpoint}",
             f"judge.max_new_tokens={new_tokens}",

@@ -13,7 +13,7 @@ import pytest
 import torch
 from benchmark_file import make_picture
 from diffusers import DiffusionPipeline, QwenImageTransformer2DModel
-from running import run_phase, run_python
+from running import CHECKOUT, run_phase, run_python
 from safetensors.torch import save_file
 
 from editbench.editors.acceleration import Acceleration
@@ -414,7 +414,8 @@ def test_accelerated_edits_are_the_same_on_any_number_of_processes_and_on_record
 
     def settings(path: str, weight_name: str) -> list[str]:
         return [
-            *(f"editor.checkpoint={checkpoints / 'qwen_image_edit'}", "limit=2", "editor.num_inference_steps=4"),
+            *("editor=tiny", "judge=tiny", f"dataset.path={CHECKOUT / 'data' / 'demo' / 'demo.json'}", "limit=2"),
+            *(f"editor.checkpoint={checkpoints / 'qwen_image_edit'}", "editor.num_inference_steps=4"),
             *("editor.cache=first_block", "+editor.cache_options.threshold=2.0"),
             f"editor.lora={{path:{tmp_path / path},weight_name:{weight_name},scale:0.5}}",
         ]

@@ -99,7 +99,7 @@ def test_blind_pairs_are_rated_and_compared(runs: Path) -> None:
         (["rater=ann", "base=old"], "needs both base=<run> and other=<run>"),
         (["rater= ", "run=new"], "is no name"),
         (["rater=ann", "run=nowhere"], "there is no run 'nowhere'"),
-        (["rater=ann", "run=new", "port=99999"], "port=99999 cannot be had"),
+        (["rater=ann", "run=new", "port=99999"], "must be a whole number from 0 to 65535"),
     ],
 )
 def test_what_cannot_be_rated_is_said(runs: Path, options: list[str], words: str) -> None:
