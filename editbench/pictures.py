@@ -33,7 +33,7 @@ from editbench.run.sealed_json import seal
 from editbench.run.thumbs import remove_other_thumbs
 from editbench.text import hide
 
-VERSION = "2"
+VERSION = "3"
 """Of the measures: to be raised when `analysis.pixels.measure` gives other numbers of the same pictures."""
 MOST_PROCESSES = 8
 _HANDFUL = 24

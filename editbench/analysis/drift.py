@@ -22,6 +22,8 @@ LIMIT_PERCENT = 0.4
 """A picture has drifted when a point of it has moved by more than this, in percent of the picture's width or height."""
 MIN_CONFIDENCE = 0.2
 """With a smaller share of blocks that agree it is not known whether a picture has drifted."""
+MIN_GAIN = 32
+"""A drift is claimed where it explains so many more blocks, of 225 in a square, than no motion at all does."""
 MIN_BLOCKS = 8
 """Blocks that must agree for anything to be known."""
 ENOUGH_CONFIDENCE = 0.6
@@ -87,19 +89,27 @@ def measure_drift(source: Floats, edited: Floats) -> Drift:
         return Drift((0.0, 0.0), 1.0, 1.0, False)
     if min(source.shape) < BLOCK or min(source.std(), edited.std()) < _CONTRAST:
         return Drift(None, None, 0.0, None)
-    motion, confidence = _refine(source, edited, Motion())
+    motion, confidence, agree = _refine(source, edited, Motion())
     if confidence < ENOUGH_CONFIDENCE:
-        farther, share = _refine(source, edited, _guess(source, edited))
-        if share > confidence:
-            motion, confidence = farther, share
+        farther = _refine(source, edited, _guess(source, edited))
+        if farther[1] > confidence:
+            motion, confidence, agree = farther
     confidence = round(confidence, 3)
     if confidence < MIN_CONFIDENCE:
         return Drift(None, None, confidence, None)
     height, width = source.shape
     shift = (100 * motion.dx / width, 100 * motion.dy / height)
     farthest = max(map(abs, shift)) + 50 * abs(motion.zoom - 1)  # of the picture's edges: half a side from the centre
+    if farthest > LIMIT_PERCENT and agree - _still(source, edited) < MIN_GAIN:
+        return Drift(None, None, confidence, None)
     rounded = (round(shift[0], 3) + 0.0, round(shift[1], 3) + 0.0)  # + 0.0: no minus before a zero
     return Drift(rounded, round(motion.zoom, 5), confidence, farthest > LIMIT_PERCENT)
+
+
+def _still(source: Floats, edited: Floats) -> int:
+    """How many of the source's blocks are where they were; a motion that few more agree with explains nothing."""
+    _, offsets, found = match_blocks(source, edited, _inside(source.shape, Motion()))
+    return int((found & (np.hypot(*offsets.T) < _TOLERANCE)).sum())
 
 
 def _guess(source: Floats, edited: Floats) -> Motion:
@@ -134,25 +144,26 @@ def _windowed(picture: Floats) -> Floats:
     return windowed
 
 
-def _refine(source: Floats, edited: Floats, motion: Motion) -> tuple[Motion, float]:
+def _refine(source: Floats, edited: Floats, motion: Motion) -> tuple[Motion, float, int]:
     """Improve a guess by what blocks of the picture say.
 
     Returns:
-        The motion, and the share of blocks that agree with it; 0 if there are too few.
+        The motion, the share of blocks that agree with it, 0 if there are too few, and their number.
     """
-    share = 0.0
+    share, many = 0.0, 0
     for _ in range(_ROUNDS):
         centres, offsets, found = match_blocks(_move(source, motion), edited, _inside(source.shape, motion))
         if found.sum() < MIN_BLOCKS:
-            return motion, 0.0
+            return motion, 0.0, 0
         step, agree = _fit(centres[found], offsets[found])
         motion = motion.then(step)
         if agree.sum() < MIN_BLOCKS or not 1 / MAX_ZOOM <= motion.zoom <= MAX_ZOOM:
-            return motion, 0.0
-        share = float(agree.sum() / len(centres))
+            return motion, 0.0, 0
+        many = int(agree.sum())
+        share = many / len(centres)
         if max(abs(step.dx), abs(step.dy)) + abs(step.zoom - 1) * max(source.shape) / 2 < _STILL:
             break
-    return motion, share
+    return motion, share, many
 
 
 def _move(picture: Floats, motion: Motion) -> Floats:

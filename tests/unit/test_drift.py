@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from running import CHECKOUT
 
 from editbench.analysis.drift import MIN_CONFIDENCE, Drift, Motion, measure_drift
@@ -127,6 +127,26 @@ def test_where_there_is_nothing_to_see_nothing_is_claimed(shape):
     assert measure_drift(flat, noisy) == measure_drift(flat, flat + 1) == Drift(None, None, 0.0, None)
     assert measure_drift(noisy, noisy[::-1].copy()).drifted is None
     assert measure_drift(flat, flat) == Drift((0.0, 0.0), 1.0, 1.0, False)
+
+
+def flat_scene(colour: str) -> Image.Image:
+    """A few shapes on a plain ground, of which one can have another colour."""
+    picture = Image.new("RGB", (256, 256), (180, 180, 180))
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 244, 255, 255), fill=(135, 135, 135))
+    pen.ellipse((76, 12, 116, 52), fill=colour)
+    pen.rectangle((140, 140, 180, 180), fill="blue")
+    pen.polygon([(32, 204), (54, 242), (10, 242)], fill="yellow")
+    return picture
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_few_shapes_in_grain_do_not_make_a_drift(seed):
+    """Of few blocks a good share agrees on something by chance."""
+    grain = np.random.default_rng(seed).normal(0, 6, (64, 64, 1)).repeat(4, 0).repeat(4, 1)
+    small = flat_scene("red").resize((64, 64), Image.Resampling.BOX).resize((256, 256), Image.Resampling.NEAREST)
+    edited = Image.fromarray(np.clip(np.asarray(small) + grain, 0, 255).astype(np.uint8))
+    assert not drift(flat_scene("green"), edited).drifted
 
 
 def test_motions_follow_on_each_other():
