@@ -16,7 +16,7 @@ from nano.flaws import flawed
 from nano.pictures import PIPELINE
 from nano.scenes import FAMILIES, SceneEdit, SceneSampler
 
-EACH = 10  # scenes a family
+EACH = 20  # scenes a family
 SEED = 90_000
 
 
