@@ -1,6 +1,6 @@
 """Draws the table that the report phase prints as an SVG, for the README.
 
-python scripts/report_picture.py runs/demo-tiny tiny docs/report.svg
+python scripts/report_picture.py runs/scenes-nano nano docs/report.svg
 """
 
 import io
