@@ -53,6 +53,9 @@ class Sample:
         follows: Id of the sample before it in a chain, whose edited image is this one's source; None for one with a
             source image of its own. `source_sha256` is then that of the chain's first.
         earlier: Instructions of the samples before it in its chain, the first one's first.
+        reference: Path of a picture of a correct result, relative as those of images are; None without one. The judge
+            sees it where a criterion wants it, the editor never.
+        reference_sha256: Hex digest of that file's bytes; empty without one.
     """
 
     index: int
@@ -67,6 +70,8 @@ class Sample:
     images_sha256: list[str] = field(default_factory=list)
     follows: str | None = None
     earlier: list[str] = field(default_factory=list)
+    reference: str | None = None
+    reference_sha256: str = ""
 
     @property
     def turn(self) -> int:
@@ -266,7 +271,7 @@ class JudgeTask:
         return Control(*known, control=self.control, compared_with=self.compared_with, other=self.other)
 
 
-_WHERE_THERE_ARE_ANY = ("images_sha256", "follows", "earlier", "follows_sha256")
+_WHERE_THERE_ARE_ANY = ("images_sha256", "follows", "earlier", "follows_sha256", "reference", "reference_sha256")
 
 
 def to_dict(record: Sample | Edit | Judgment | Measurement) -> dict[str, Any]:
