@@ -12,6 +12,7 @@ from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
 from editbench.judges.base import CUT_OFF, ImagesStand, Request
 from editbench.judges.chat_template import ChatTemplate
+from editbench.judges.lora import Lora, apply_lora, check_lora
 
 if TYPE_CHECKING:
     import torch
@@ -61,9 +62,10 @@ class Qwen3VLJudge:
             distribution at 1, and from a sharper one below.
         max_image_pixels: Larger images are scaled down to this area in pixels; None: as the processor has it.
         thinking, images: As in `ChatTemplate`.
+        lora: A PEFT adapter on top of the checkpoint, as in `apply_lora`.
 
     Raises:
-        UserError: the chat template knows no thinking that could be wanted.
+        UserError: the chat template knows no thinking that could be wanted, or the adapter is for another model.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Qwen3VLJudge:
         thinking: bool | None = None,
         temperature: Temperature = 0.0,
         images: ImagesStand = "first",
+        lora: Lora | None = None,
     ) -> None:
         import torch
         from transformers.utils import logging as transformers_logging
@@ -93,6 +96,8 @@ class Qwen3VLJudge:
             use_safetensors=None if allow_pickle else True,
             **_placement(devices),
         )
+        if lora is not None:
+            apply_lora(model, lora)
         self._model = model.eval()
         _cast_before_cutting(self._processor.image_processor, self._model.model.visual.dtype)
         if max_image_pixels is not None:
@@ -108,6 +113,11 @@ class Qwen3VLJudge:
         self._label_tokens: dict[str, int] = {}
         ends = self._model.generation_config.eos_token_id
         self._ends = ends if isinstance(ends, list) else [ends]
+
+    @staticmethod
+    def check_settings(kwargs: dict[str, Any]) -> None:
+        """Check what no annotation tells; raises UserError."""
+        check_lora(kwargs.get("lora"))
 
     def _load(self, checkpoint: str, trust_remote_code: bool, **arguments: Any) -> tuple[Any, Any]:
         """Load model and processor; overridden where they are there already.
