@@ -34,6 +34,7 @@ class Record:
         follows: `sample_id` of an earlier record, whose edited image is this one's source; None: it has its own.
         reference: Path of a picture of a correct result, for the judge alone; None without one. The dataset reads it by
             `read_file`.
+        rewritten: The instruction as the editor is to be given it; None: as it stands.
     """
 
     sample_id: str
@@ -47,6 +48,7 @@ class Record:
     extra: dict[str, Any] = field(default_factory=dict)
     follows: str | None = None
     reference: str | None = None
+    rewritten: str | None = None
 
 
 @dataclass(frozen=True)

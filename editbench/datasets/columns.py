@@ -13,9 +13,9 @@ from editbench.errors import UserError
 
 Names = dict[str, str | list[str] | None]
 """Names of fields by what they hold: image, instruction, category, id, description, language, follows, reference (the
-path of a picture of a correct result, for the judge). Several names of an id make it up, with slashes between; several
-of images hold a source image each, in order, or a list of them; several of instructions hold the turns of a chain; of
-several descriptions the first counts that a row has."""
+path of a picture of a correct result, for the judge), rewritten (the instruction as the editor is given it). Several
+names of an id make it up, with slashes between; several of images hold a source image each, in order, or a list of
+them; several of instructions hold the turns of a chain; of several descriptions the first counts that a row has."""
 
 DEFAULTS: Names = {
     "image": None,
@@ -26,6 +26,7 @@ DEFAULTS: Names = {
     "language": None,
     "follows": None,
     "reference": None,
+    "rewritten": None,
 }
 
 
@@ -76,10 +77,9 @@ class Columns:
             raise UserError(
                 f"dataset.fields.{lists[0]}: must be one name; several can be those of {', '.join(_SEVERAL)}"
             )
-        if self._names["reference"] is not None and isinstance(self._names["instruction"], list):
-            raise UserError(
-                "dataset.fields.reference: no turn of a chain in one row has a reference of its own; leave it out"
-            )
+        whole = next((what for what in ("reference", "rewritten") if self._names[what] is not None), None)
+        if whole and isinstance(self._names["instruction"], list):
+            raise UserError(f"dataset.fields.{whole}: no turn of a chain in one row has one of its own; leave it out")
         self._max_images = max_images
         self._category = category or NO_CATEGORY
         self._language = language
@@ -145,6 +145,8 @@ class Columns:
         category = self._category if category is None or category == "" else category
         description = self._get(row.values, "description")
         reference = self.reference(row.values)
+        rewritten = self._get(row.values, "rewritten")
+        rewritten = None if _is_missing(rewritten) else rewritten
         sample_id, repeat_id = self._ids(row, category, instruction)
         follows = None if follows == "" else str(follows) if type(follows) is int else follows
         problems = [row.problem or self._too_many(row.images) if follows is None else ""] + [
@@ -156,6 +158,7 @@ class Columns:
                 "id": sample_id,
                 "follows": "" if follows is None else follows,
                 "reference": "" if reference is None else reference,
+                "rewritten": "" if rewritten is None else rewritten,
             }.items()
         ]
         if any(problems):
@@ -176,6 +179,7 @@ class Columns:
             extra=extra,
             follows=follows,
             reference=reference,
+            rewritten=rewritten,
         )
 
     def _get(self, values: Mapping[str, Any], what: str) -> Any:

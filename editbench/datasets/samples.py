@@ -75,6 +75,7 @@ def _sample(record: Record, index: int, category: str, images: list[str]) -> Sam
         locator=record.locator,
         extra=record.extra,
         reference=record.reference,
+        rewritten=record.rewritten,
     )
     return _with_digests(sample, images) if images else sample
 

@@ -89,7 +89,7 @@ def digest_of_sources(images_sha256: list[str]) -> str:
 
 def sample_input(sample: Sample) -> str:
     """Digest of what a sample gives to an editor: source images and instruction, in a chain all up to its own."""
-    instructions = [*sample.earlier, sample.instruction] if sample.follows else sample.instruction
+    instructions = [*sample.earlier, sample.for_editor] if sample.follows else sample.for_editor
     return _digest([sample.source_sha256, instructions]).hex()
 
 
