@@ -15,7 +15,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 ENGINE_ARGS = {"max_model_len", "limit_mm_per_prompt", "max_logprobs", "logprobs_mode", "enable_lora", "max_lora_rank"}
-ENGINE_ARGS |= {"enable_prefix_caching", "mm_processor_cache_gb", "max_num_seqs", "generation_config"}
+ENGINE_ARGS |= {"load_format", "enable_prefix_caching", "mm_processor_cache_gb", "max_num_seqs", "generation_config"}
 
 
 @dataclass

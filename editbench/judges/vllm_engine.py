@@ -28,7 +28,16 @@ Share = Annotated[float, Rule(lambda share: 0 < share <= 1, "a share above 0, at
 TopLogprobs = Annotated[int, Rule(lambda number: 1 <= number <= 1000, "a whole number from 1 to 1000")]
 
 OURS = frozenset(
-    {"model", "trust_remote_code", "tensor_parallel_size", "dtype", "seed", "max_model_len", "gpu_memory_utilization"}
+    {
+        "model",
+        "load_format",
+        "trust_remote_code",
+        "tensor_parallel_size",
+        "dtype",
+        "seed",
+        "max_model_len",
+        "gpu_memory_utilization",
+    }
     | {"limit_mm_per_prompt", "mm_processor_kwargs", "max_logprobs", "logprobs_mode", "enable_lora", "max_lora_rank"}
 )
 """Arguments of the engine that follow from settings of their own."""
@@ -109,6 +118,7 @@ class VLLMJudge:
         self._usage: Counter[str] = Counter()
         arguments: dict[str, Any] = {
             "model": checkpoint,
+            "load_format": "safetensors",
             "trust_remote_code": trust_remote_code,
             "tensor_parallel_size": len(devices),
             "dtype": dtype,

@@ -102,6 +102,7 @@ def test_the_engine_is_started_as_documented_on_its_own_gpus_and_outside_of_torc
     assert engine.environment["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
     assert not [name for name in engine.environment if name.startswith(("TORCHELASTIC", "GROUP_", "RANK", "WORLD"))]
     assert engine.arguments == {
+        "load_format": "safetensors",
         "dtype": "float32",
         "seed": 0,
         "tensor_parallel_size": 2,
