@@ -29,7 +29,7 @@ from editbench.pictures import Looks, look_at
 from editbench.results import read_results
 from editbench.run.folder import RunDir, utc_now
 from editbench.run.lines import write_atomic
-from editbench.run.records import Judgment
+from editbench.run.records import Judgment, Sample
 from editbench.trackers.send import send
 from editbench.views.console import show_report
 from editbench.views.html import to_html
@@ -105,6 +105,7 @@ def build_report(
         "notes": [
             *_partial_note(counts),
             *_notes({"editor": editor, "judge": judge}, counts),
+            *_rewritten_note(plan.samples),
             *piled_up_note(overall, categories),
             *controls_note(controls),
             *shape_note(shape),
@@ -169,6 +170,16 @@ def _partial_note(counts: dict[str, int]) -> list[str]:
     left = {"edited": counts["not_edited_yet"], "judged": counts["not_judged_yet"]}
     said = " and ".join(f"{count} not {what} yet" for what, count in left.items() if count)
     return [f"PARTIAL: of {counts['planned']} samples {said}; the numbers are of the others"] if said else []
+
+
+def _rewritten_note(samples: list[Sample]) -> list[str]:
+    count = sum(sample.rewritten is not None for sample in samples)
+    if not count:
+        return []
+    return [
+        f"editor: {count} of {len(samples)} instructions were rewritten by the dataset before the edit; the judge has "
+        "the original"
+    ]
 
 
 def _batch_note(judgments: list[Judgment]) -> list[str]:

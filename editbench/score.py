@@ -57,8 +57,8 @@ def score_all(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> None
     """Judge batches that no other replica has, each on its way to rank 0 behind the next."""
     job.begin(todo)
     job.session.loaded(describe_mode(config.judge))
-    sees_source = config.judge_sees_source or config.score.controls
-    dataset = open_dataset(planned_dataset(config, job.folder)) if sees_source else None
+    reads_dataset = config.judge_reads_dataset or config.score.controls
+    dataset = open_dataset(planned_dataset(config, job.folder)) if reads_dataset else None
     placement = place(config, job.group, job.checkpoint)
     batches = cut_batches(todo.tasks, placement.batch_size)
     on = placement.devices(job.ranks.rank, len(batches))

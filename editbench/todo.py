@@ -14,7 +14,7 @@ from editbench.components.load import stands_for_arguments
 from editbench.config.schema import ComponentConfig, Config
 from editbench.errors import UserError
 from editbench.judges.controls import make_control_tasks
-from editbench.judges.prompts import asked_words, refuse_unscored
+from editbench.judges.prompts import asked_words, refuse_unscored, sees_reference
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import (
     PROTOCOL_KEYS,
@@ -158,7 +158,10 @@ def _with_image(config: Config, plan: Plan, edits: Mapping[str, Edit], judge: di
         if (edit := edits.get(sample.sample_id)) and edit.sha256 is not None and edit.input == sample_input(sample)
         if not sample.follows or _is_made_of(edit, edits.get(sample.follows))
     ]
-    lengths = {sample.index: _length(sample, edit, with_source) for sample, edit in judged}
+    lengths = {
+        sample.index: _length(sample, edit, sample.source_images * with_source + sees_reference(config, sample))
+        for sample, edit in judged
+    }
     places: dict[int, int] = {}
     seen: Counter[str] = Counter()
     for sample, _ in sorted(judged, key=lambda pair: lengths[pair[0].index]):
@@ -169,6 +172,7 @@ def _with_image(config: Config, plan: Plan, edits: Mapping[str, Edit], judge: di
         before = edits[sample.follows] if sample.follows else None
         source = before.sha256 or "" if before else sample.source_sha256
         shown = [*([source] if with_source else []), edit.sha256 or ""]
+        shown += [sample.reference_sha256] * sees_reference(config, sample)
         words = asked_words(config, sample) + [config.rubrics[sample.category].title] * title_counts
         unit = judgment_unit(shown, words, judge)
         tasks.append(JudgeTask(sample, edit, unit, lengths[sample.index], places[sample.index], before=before))
@@ -274,14 +278,13 @@ def cut_batches(tasks: Sequence[JudgeTask], batch_size: int) -> list[list[JudgeT
     )
 
 
-def _length(sample: Sample, edit: Edit, with_source: bool) -> int:
+def _length(sample: Sample, edit: Edit, beside: int) -> int:
     """Estimate tokens: one for every 32x32 pixels of an image, as in Qwen3-VL, and one for every 4 characters.
 
-    Source images after the first count as that one.
+    The images beside the edit count as the first source each.
     """
     area = (edit.width or 0) * (edit.height or 0)
-    if with_source:
-        area += (edit.source_width or 0) * (edit.source_height or 0) * sample.source_images
+    area += (edit.source_width or 0) * (edit.source_height or 0) * beside
     return round(area / 1024 + (len(sample.instruction) + len(sample.description)) / 4)
 
 

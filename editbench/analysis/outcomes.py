@@ -51,6 +51,7 @@ def outcome(sample: Sample, edit: Edit | None, judgment: Judgment | None) -> dic
         "error": last.error if last else None,
         "instruction": sample.instruction,
         "instruction_in_other_language": next((sample.extra[k] for k in _OTHER_LANGUAGE if k in sample.extra), None),
+        **({"rewritten_instruction": sample.rewritten} if sample.rewritten else {}),
         "description": sample.description,
         "source": sample.source_sha256[:16],
         **({"source_images": sample.source_images} if sample.source_images > 1 else {}),

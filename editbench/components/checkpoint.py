@@ -13,6 +13,9 @@ from editbench.errors import UserError
 NOTE_FILE = "editbench_note.txt"
 """A checkpoint may carry one sentence that every report on it repeats."""
 
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+"""The files of an adapter of the PEFT library: settings and weights."""
+
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model"]
 _VARIANTS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*"]
 _PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
@@ -36,7 +39,7 @@ class Checkpoint:
         fingerprint: Hex digest of its files' names and sizes, of the headers and samples of its weights, and of its
             other files' contents; the same wherever the folder lies.
         note: What its makers want every report to say; "" for nothing.
-        lora: The LoRA that is loaded on top of it, where `path` is its file; None without one.
+        lora: The LoRA that is loaded on top of it, where `path` is the file of its weights; None without one.
     """
 
     path: Path
@@ -114,6 +117,53 @@ def find_lora(path: str, weight_name: str, revision: str | None, download: bool)
         raise UserError(f"LoRA {path}: {weight_name} {error}; download or copy it again") from error
     size = file.stat().st_size
     return Checkpoint(file, commit, size, hashlib.sha256(b"%d " % size + _sampled(file)).hexdigest(), "")
+
+
+def find_adapter(path: str, revision: str | None, download: bool) -> Checkpoint | None:
+    """Find an adapter of the PEFT library: its settings and weights in a folder, or in a hub repository.
+
+    Args:
+        path: Path of a folder, or a hub id such as `EditScore/EditScore-Qwen3-VL-8B-Instruct`.
+        revision: Branch, tag or commit on the hub; None: its main branch. Not for folders.
+        download: Whether to fetch from the hub what the cache lacks.
+
+    Returns:
+        None if it is not there and `download` is False. `path` is its weights' file; its fingerprint does not depend on
+        where it lies.
+
+    Raises:
+        UserError: there is no such adapter, or it is not whole.
+    """
+    folder = Path(path).expanduser()
+    commit = None
+    if not folder.is_dir():
+        if path.count("/") != 1 or path.startswith((".", "/", "~")):
+            raise UserError(f"LoRA {path}: there is no such folder")
+        from huggingface_hub import snapshot_download
+
+        wanted = {"repo_id": path, "revision": revision, "allow_patterns": [*ADAPTER]}
+        found = _from_hub(f"LoRA {path}", download, snapshot_download, **wanted)
+        if found is None or (not download and not all((found / name).is_file() for name in ADAPTER)):
+            return None
+        folder, commit = found, found.name
+    settings, weights = (folder / name for name in ADAPTER)
+    for file in (settings, weights):
+        if not file.is_file():
+            pickled = " (its weights are pickled; convert them)" if (folder / "adapter_model.bin").is_file() else ""
+            raise UserError(f"LoRA {path}: has no file {file.name}, as adapters of the PEFT library have{pickled}")
+    try:
+        kind = json.loads(settings.read_bytes())["peft_type"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"LoRA {path}: {settings.name} cannot be read; download or copy it again") from error
+    if kind != "LORA":
+        raise UserError(f"LoRA {path}: is an adapter of type {kind!r}; only LORA can be used")
+    try:
+        read_header(weights)
+    except ValueError as error:
+        raise UserError(f"LoRA {path}: {weights.name} {error}; download or copy it again") from error
+    size = weights.stat().st_size
+    digest = hashlib.sha256(b"%d " % size + settings.read_bytes() + _sampled(weights)).hexdigest()
+    return Checkpoint(weights, commit, size, digest, "")
 
 
 def _from_hub(what: str, download: bool, fetch: Callable[..., str], **wanted: Any) -> Path | None:

@@ -65,7 +65,11 @@ def find_checkpoint(settings: ComponentConfig, download: bool) -> Checkpoint | N
     lora = settings.kwargs.get("lora")
     if found is None or not isinstance(lora, dict):
         return found
-    adapter = checkpoints.find_lora(lora["path"], lora["weight_name"], lora.get("revision"), download)
+    path, revision = lora["path"], lora.get("revision")
+    if "weight_name" in lora:
+        adapter = checkpoints.find_lora(path, lora["weight_name"], revision, download)
+    else:
+        adapter = checkpoints.find_adapter(path, revision, download)
     return adapter and dataclasses.replace(found, lora=adapter)
 
 
@@ -80,8 +84,9 @@ def construct(settings: ComponentConfig, group: str, checkpoint: Checkpoint | No
     """
     found: dict[str, Any] = {"checkpoint": str(checkpoint.path)} if checkpoint else {}
     if checkpoint and checkpoint.lora:
-        place = {"path": str(checkpoint.lora.path.parent), "weight_name": checkpoint.lora.path.name}
-        found["lora"] = settings.kwargs["lora"] | place
+        lora, file = settings.kwargs["lora"], checkpoint.lora.path
+        name = {"weight_name": file.name} if "weight_name" in lora else {}
+        found["lora"] = lora | {"path": str(file.parent)} | name
     started = time.monotonic()
     built = component_class(settings, group)(**placement, **(settings.kwargs | found))
     logs.adopt("diffusers", "transformers")

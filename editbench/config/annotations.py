@@ -2,10 +2,12 @@
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+
+from editbench.errors import UserError
 
 _IN_WORDS: dict[Any, str] = {
     bool: "true or false",
@@ -66,3 +68,21 @@ def in_words(wanted: Any) -> str:
     if typing.is_typeddict(wanted):
         return f"a mapping with {', '.join(typing.get_type_hints(wanted))}"
     return _IN_WORDS.get(origin or wanted) or str(getattr(wanted, "__name__", wanted))
+
+
+def check_keys(key: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Check the entries of a mapping.
+
+    Args:
+        key: What the mapping is called in the configuration.
+        given: The mapping.
+        known: The type of each entry that it can have.
+
+    Raises:
+        UserError: an entry that is not known, or a value that does not fit.
+    """
+    for name, value in given.items():
+        if name not in known:
+            raise UserError(f"{key}.{name}: there is no such key; there are {', '.join(known)}")
+        if not fits(value, known[name]):
+            raise UserError(f"{key}.{name}={value!r}: must be {in_words(known[name])}")

@@ -51,6 +51,8 @@ class CriterionConfig:
     """The same for all categories, so that what requests begin with is read once."""
     images: Literal["edit", "source_and_edit"] = "source_and_edit"
     """What the judge is shown."""
+    reference: bool = False
+    """Whether the judge is also shown the sample's reference image, behind the others, where it has one."""
     whole: bool = True
     """Whether the numbers are whole ones; others are then no numbers."""
     labels: list[str] | None = None

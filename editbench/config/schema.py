@@ -233,3 +233,8 @@ class Config:
         """Whether the judge is shown any source image beside the edits."""
         shown = [criterion.images == "source_and_edit" for criterion in self.protocol.criteria.values()]
         return any(shown) if shown else self.judge.compare_with_original
+
+    @property
+    def judge_reads_dataset(self) -> bool:
+        """Whether the judge is shown anything that the dataset holds."""
+        return self.judge_sees_source or any(criterion.reference for criterion in self.protocol.criteria.values())

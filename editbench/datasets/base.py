@@ -6,7 +6,7 @@ A new dataset is a class with these three methods, named by `_target_` in a YAML
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from editbench.config.schema import SourceConfig
 from editbench.run.identity import digest_of_sources
@@ -32,6 +32,9 @@ class Record:
         repeat_id: The id where another record has the same `sample_id`; None if the id is the dataset's own.
         extra: Fields that editbench does not use, as plain data; they go into the plan.
         follows: `sample_id` of an earlier record, whose edited image is this one's source; None: it has its own.
+        reference: Path of a picture of a correct result, for the judge alone; None without one. The dataset reads it by
+            `read_file`.
+        rewritten: The instruction as the editor is to be given it; None: as it stands.
     """
 
     sample_id: str
@@ -44,6 +47,8 @@ class Record:
     repeat_id: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     follows: str | None = None
+    reference: str | None = None
+    rewritten: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,19 @@ class Dataset(Protocol):
         ...
 
 
+@runtime_checkable
+class HasFiles(Protocol):
+    """A dataset whose records name files."""
+
+    def read_file(self, path: str) -> bytes:
+        """Read a file that a record names by path.
+
+        Raises:
+            ValueError: it cannot be had, says why.
+        """
+        ...
+
+
 def one_or_all(files: list[bytes]) -> bytes | list[bytes]:
     """What `read` gives for one source image file, or several."""
     return files[0] if len(files) == 1 else files
@@ -114,6 +132,29 @@ def read_sources(dataset: Dataset, sample: Sample) -> list[bytes]:
             "images by path, touch that file before, so that the plan is made anew)"
         )
     return [source] if isinstance(source, bytes) else source
+
+
+def read_named(dataset: Dataset, path: str) -> bytes:
+    """Read a file that a record names by path.
+
+    Raises:
+        ValueError: it cannot be had, says why.
+    """
+    if not isinstance(dataset, HasFiles):
+        raise ValueError("the dataset gives no files by path")
+    return dataset.read_file(path)
+
+
+def read_reference(dataset: Dataset, sample: Sample) -> bytes:
+    """Read the picture of a correct result of a planned sample that has one.
+
+    Raises:
+        ValueError: it cannot be had, or is no longer the one that was planned.
+    """
+    data = read_named(dataset, sample.reference or "")
+    if digests(data) != [sample.reference_sha256]:
+        raise ValueError("the reference image is no longer the planned one; start the edit phase again")
+    return data
 
 
 def check_instruction(instruction: str, limits: SourceConfig) -> None:

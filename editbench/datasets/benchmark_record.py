@@ -14,6 +14,9 @@ from editbench.datasets.image_files import ImageFiles
 FOLLOWS = "follows"
 """Field with the id of the record that a record follows in a chain."""
 
+REWRITTEN = "rewritten_instruction"
+"""Field with the instruction as the editor is given it, where that is not as it stands."""
+
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -50,6 +53,8 @@ class RecordReader:
         follows = fields.get(FOLLOWS)
         if follows is not None:
             texts[FOLLOWS] = str(follows) if type(follows) is int else follows
+        if fields.get(REWRITTEN) not in (None, ""):
+            texts[REWRITTEN] = fields[REWRITTEN]
         problems = [self._image_problem(fields, paths) if follows is None else ""]
         problems += [f"{name} {found}" if (found := not_text(value)) else "" for name, value in texts.items()]
         if any(problems):
@@ -67,6 +72,7 @@ class RecordReader:
             repeat_id=repeat_id,
             extra=extra_fields(fields, {"src_img_b64", *texts} - {"original_image_path"}),
             follows=texts.get(FOLLOWS),
+            rewritten=texts.get(REWRITTEN),
         )
 
     def read_images(self, data: bytes, locator: list[int | str]) -> bytes | list[bytes]:

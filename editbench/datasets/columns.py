@@ -12,9 +12,10 @@ from editbench.datasets.tables import FOLDER, KEY, STEM
 from editbench.errors import UserError
 
 Names = dict[str, str | list[str] | None]
-"""Names of fields by what they hold: image, instruction, category, id, description, language, follows. Several names of
-an id make it up, with slashes between; several of images hold a source image each, in order, or a list of them; several
-of instructions hold the turns of a chain."""
+"""Names of fields by what they hold: image, instruction, category, id, description, language, follows, reference (the
+path of a picture of a correct result, for the judge), rewritten (the instruction as the editor is given it). Several
+names of an id make it up, with slashes between; several of images hold a source image each, in order, or a list of
+them; several of instructions hold the turns of a chain; of several descriptions the first counts that a row has."""
 
 DEFAULTS: Names = {
     "image": None,
@@ -24,10 +25,12 @@ DEFAULTS: Names = {
     "description": "description",
     "language": None,
     "follows": None,
+    "reference": None,
+    "rewritten": None,
 }
 
 
-_SEVERAL = ("id", "image", "instruction")
+_SEVERAL = ("id", "image", "instruction", "description")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,9 @@ class Columns:
             raise UserError(
                 f"dataset.fields.{lists[0]}: must be one name; several can be those of {', '.join(_SEVERAL)}"
             )
+        whole = next((what for what in ("reference", "rewritten") if self._names[what] is not None), None)
+        if whole and isinstance(self._names["instruction"], list):
+            raise UserError(f"dataset.fields.{whole}: no turn of a chain in one row has one of its own; leave it out")
         self._max_images = max_images
         self._category = category or NO_CATEGORY
         self._language = language
@@ -86,6 +92,17 @@ class Columns:
         """Names of the fields with images; empty if none is named."""
         names = self._names["image"]
         return [names] if isinstance(names, str) else names or []
+
+    @property
+    def reference_field(self) -> str:
+        """Name of the field with the path of a reference; empty if none is named."""
+        name = self._names["reference"]
+        return name if isinstance(name, str) else ""
+
+    def reference(self, values: Mapping[str, Any]) -> Any:
+        """What a row has for the path of its reference; None for nothing."""
+        found = self._get(values, "reference")
+        return None if _is_missing(found) else found
 
     def wants(self, values: Mapping[str, Any]) -> bool:
         """Whether a row is in the language that is asked for."""
@@ -127,6 +144,9 @@ class Columns:
         category = self._get(row.values, "category")
         category = self._category if category is None or category == "" else category
         description = self._get(row.values, "description")
+        reference = self.reference(row.values)
+        rewritten = self._get(row.values, "rewritten")
+        rewritten = None if _is_missing(rewritten) else rewritten
         sample_id, repeat_id = self._ids(row, category, instruction)
         follows = None if follows == "" else str(follows) if type(follows) is int else follows
         problems = [row.problem or self._too_many(row.images) if follows is None else ""] + [
@@ -137,6 +157,8 @@ class Columns:
                 "description": "" if description is None else description,
                 "id": sample_id,
                 "follows": "" if follows is None else follows,
+                "reference": "" if reference is None else reference,
+                "rewritten": "" if rewritten is None else rewritten,
             }.items()
         ]
         if any(problems):
@@ -156,11 +178,15 @@ class Columns:
             repeat_id=repeat_id,
             extra=extra,
             follows=follows,
+            reference=reference,
+            rewritten=rewritten,
         )
 
     def _get(self, values: Mapping[str, Any], what: str) -> Any:
-        name = self._names[what]
-        return values.get(name) if isinstance(name, str) else None
+        names = self._names[what]
+        if isinstance(names, str):
+            return values.get(names)
+        return next((values[name] for name in names or [] if not _is_missing(values.get(name))), None)
 
     def _ids(self, row: Row, category: Any, instruction: Any) -> tuple[Any, str | None]:
         names = self._names["id"]
@@ -183,6 +209,11 @@ class Columns:
         hint = f" (there are {', '.join(map(str, list(values)[:12]))}; name it with dataset.fields.{what}=…)"
         name = self._names[what] or what
         return f"{name if isinstance(name, str) else ' or '.join(name)} {problem}{hint if value is None else ''}"
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a field holds nothing; tables write NaN for that."""
+    return value is None or value == "" or value != value
 
 
 def _as_turn(record: Record, turn: int, first: Record) -> Record:

@@ -61,7 +61,9 @@ class Folder:
     def stamp(self) -> dict[str, Any]:
         """Size and time of the last change of every table; digest of the same of all images."""
         tables = {str(file.relative_to(self._root)): _state(file) for file in self._tables}
-        images = {path: self._images.state(path) for row in self._rows() if isinstance(row, Row) for path in row.images}
+        rows = [row for row in self._rows() if isinstance(row, Row)]
+        paths = [path for row in rows for path in (*row.images, self._columns.reference(row.values))]
+        images = {path: self._images.state(path) for path in paths if isinstance(path, str)}
         return {"tables": tables, "images": hashlib.sha256(json.dumps(images).encode()).hexdigest()}
 
     def scan(self) -> Iterator[Record | BadRecord]:
@@ -95,7 +97,7 @@ class Folder:
                 if isinstance(values, str):
                     yield BadRecord(index, "?", values)
                 else:
-                    yield self._row(index, self._with_mask({FOLDER: folder.as_posix(), **values}))
+                    yield self._row(index, self._placed({FOLDER: folder.as_posix(), **values}))
                 index += 1
 
     def _row(self, index: int, values: dict[str, Any]) -> Row:
@@ -104,19 +106,22 @@ class Folder:
             return Row(index, values, [], [], problem)
         inside = self._together or values[FOLDER] == "."
         placed = paths if inside else [f"{values[FOLDER]}/{path}" for path in paths]
+        reference = self._columns.reference(values)
         try:
-            for path in placed:
+            for path in [*placed, *([reference] if isinstance(reference, str) else [])]:
                 self._images.find(path)
         except ValueError as error:
             problem = str(error)
         return Row(index, values, placed, list(placed), problem)
 
-    def _with_mask(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Place a row's mask as its image is placed."""
-        path = values.get(MASK)
-        if not isinstance(path, str) or self._together or values[FOLDER] == ".":
+    def _placed(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Place a row's mask and reference as its image is placed."""
+        if self._together or values[FOLDER] == ".":
             return values
-        return values | {MASK: f"{values[FOLDER]}/{path}"}
+        paths = {name: values.get(name) for name in (MASK, self._columns.reference_field) if name}
+        return values | {
+            name: f"{values[FOLDER]}/{path}" for name, path in paths.items() if isinstance(path, str) and path
+        }
 
     def _image_paths(self, values: Mapping[str, Any]) -> tuple[list[str], str]:
         """The paths of a row's images as its table has them, and what is wrong with them."""

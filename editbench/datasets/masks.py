@@ -1,7 +1,6 @@
 """Masks: pictures that say where an edit belongs, named by samples and read when the report measures their edits."""
 
 import hashlib
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +8,7 @@ from PIL import Image
 
 from editbench import images
 from editbench.config.schema import SourceConfig
-from editbench.datasets.base import Dataset
+from editbench.datasets.base import Dataset, read_named
 from editbench.run.records import Sample
 
 MASK = "mask"
@@ -17,19 +16,6 @@ MASK = "mask"
 
 UNREADABLE = "unreadable"
 """In place of the digest of a mask that cannot be read."""
-
-
-@runtime_checkable
-class HasFiles(Protocol):
-    """A dataset whose records name files."""
-
-    def read_file(self, path: str) -> bytes:
-        """Read a file that a record names by path.
-
-        Raises:
-            ValueError: it cannot be had, says why.
-        """
-        ...
 
 
 def has_mask(sample: Sample) -> bool:
@@ -40,7 +26,7 @@ def has_mask(sample: Sample) -> bool:
 def mask_digest(dataset: Dataset, sample: Sample) -> str:
     """Hex digest of the file of a sample's mask; `UNREADABLE` if it cannot be had."""
     try:
-        return hashlib.sha256(_read(dataset, sample)).hexdigest()
+        return hashlib.sha256(read_named(dataset, sample.extra[MASK])).hexdigest()
     except ValueError:
         return UNREADABLE
 
@@ -63,7 +49,7 @@ def read_mask(
     Raises:
         ValueError: it cannot be had, is no image, or has another size.
     """
-    mask = images.decode_rgb(_read(dataset, sample), limits).convert("L")
+    mask = images.decode_rgb(read_named(dataset, sample.extra[MASK]), limits).convert("L")
     if mask.size not in (source, edited):
         sizes = " nor ".join(dict.fromkeys(f"{width}x{height}" for width, height in (source, edited)))
         raise ValueError(
@@ -72,9 +58,3 @@ def read_mask(
     if mask.size != edited:
         mask = mask.resize(edited, Image.Resampling.NEAREST)
     return np.asarray(mask) >= 128
-
-
-def _read(dataset: Dataset, sample: Sample) -> bytes:
-    if not isinstance(dataset, HasFiles):
-        raise ValueError("the dataset gives no files by path")
-    return dataset.read_file(sample.extra[MASK])

@@ -127,6 +127,11 @@ class Parquet:
 
     def _picture_columns(self, file: "ColumnFile") -> list[str]:
         there = file.picture_columns
+        if self._columns.reference_field in there:
+            raise ValueError(
+                f"has pictures in {self._columns.reference_field}; dataset.fields.reference names a column of paths, "
+                "below dataset.images"
+            )
         names = self._columns.images or (there if len(there) == 1 else [])
         unknown = [name for name in names if name not in there]
         if unknown or not names:

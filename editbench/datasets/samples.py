@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from editbench.datasets.base import NO_CATEGORY, BadRecord, Dataset, Record, digests
+from editbench.datasets.base import NO_CATEGORY, BadRecord, Dataset, Record, digests, read_named
 from editbench.datasets.ids import RULE
 from editbench.errors import UserError
 from editbench.run.identity import digest_of_sources, sample_key
@@ -74,6 +74,8 @@ def _sample(record: Record, index: int, category: str, images: list[str]) -> Sam
         source_sha256="",
         locator=record.locator,
         extra=record.extra,
+        reference=record.reference,
+        rewritten=record.rewritten,
     )
     return _with_digests(sample, images) if images else sample
 
@@ -90,9 +92,10 @@ def read_digests(samples: list[Sample], dataset: Dataset) -> list[Sample]:
     for sample in samples:
         if sample.follows:
             first = read[sample.follows].source_sha256
-            read[sample.sample_id] = dataclasses.replace(sample, source_sha256=first)
+            done = dataclasses.replace(sample, source_sha256=first)
         else:
-            read[sample.sample_id] = _read_own_digests(sample, dataset)
+            done = _read_own_digests(sample, dataset)
+        read[sample.sample_id] = _with_reference(done, dataset) if sample.reference else done
     return list(read.values())
 
 
@@ -105,6 +108,15 @@ def _read_own_digests(sample: Sample, dataset: Dataset) -> Sample:
     except ValueError:
         images = []
     return _with_digests(sample, images or digests(b""))
+
+
+def _with_reference(sample: Sample, dataset: Dataset) -> Sample:
+    """Read a sample's reference; one that cannot be read counts as empty, and the sample's judgment fails."""
+    try:
+        data = read_named(dataset, sample.reference or "")
+    except ValueError:
+        data = b""
+    return dataclasses.replace(sample, reference_sha256=digests(data)[0])
 
 
 def no_rubric(category: str, names: dict[str, str]) -> str:

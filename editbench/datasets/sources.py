@@ -44,5 +44,5 @@ class Sources:
         Raises:
             ValueError: a source or the instruction are broken or beyond the limits.
         """
-        check_instruction(sample.instruction, self._limits)
+        check_instruction(sample.for_editor, self._limits)
         return [images.decode_rgb(file, self._limits) for file in read_sources(self._dataset, sample)]

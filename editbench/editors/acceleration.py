@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, get_type_hints
 
-from editbench.config.annotations import fits, in_words
+from editbench.config.annotations import check_keys
 from editbench.errors import UserError
 
 Cache = Literal["first_block"]
@@ -74,14 +74,14 @@ class Acceleration:
         if self.cache_options and not self.cache:
             raise UserError(f"editor.cache_options={self.cache_options}: there is no cache; set editor.cache too")
         if self.cache:
-            _check_keys("editor.cache_options", self.cache_options or {}, {"threshold": float})
+            check_keys("editor.cache_options", self.cache_options or {}, {"threshold": float})
         if self.attention_backend and self.attention_backend.endswith("_hub"):
             raise UserError(
                 f"editor.attention_backend={self.attention_backend}: would run code from the hub that nothing pins; "
                 "install the backend's package and use its name without _hub"
             )
         if self.lora is not None:
-            _check_keys("editor.lora", self.lora, get_type_hints(Lora))
+            check_keys("editor.lora", self.lora, get_type_hints(Lora))
             for key in ("path", "weight_name"):
                 if not self.lora.get(key):
                     raise UserError(f"editor.lora.{key} is missing; a LoRA needs path and weight_name")
@@ -159,14 +159,6 @@ def _quantization(kind: Quantization) -> Any:
     if kind == "torchao_float8_dynamic":  # a scale for each token and each row of weights, nearer to bfloat16 than one
         return TorchAoConfig(torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow()))
     return TorchAoConfig(torchao.Int8WeightOnlyConfig())
-
-
-def _check_keys(key: str, given: Any, known: dict[str, Any]) -> None:
-    for name, value in given.items():
-        if name not in known:
-            raise UserError(f"{key}.{name}: there is no such key; there are {', '.join(known)}")
-        if not fits(value, known[name]):
-            raise UserError(f"{key}.{name}={value!r}: must be {in_words(known[name])}")
 
 
 @contextlib.contextmanager

@@ -111,5 +111,5 @@ class ChainSources:
         if before is None or before.sha256 is None:
             cause = f"{before.state}: {before.error_type}: {before.error}" if before else "not edited"
             raise EarlierTurnError(f"{task.sample.follows!r}, which it follows, has no edited image ({cause})")
-        check_instruction(task.sample.instruction, self._limits)
+        check_instruction(task.sample.for_editor, self._limits)
         return [image or images.decode_rgb(read_edited(self._run_dir.edits, before))]

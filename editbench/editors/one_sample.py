@@ -73,7 +73,7 @@ def edit_one(
 def _make(
     editor: Editor | TakesSeveral, sources: list[Image.Image], task: EditTask, on_step: Callable[[int, int], None]
 ) -> Image.Image:
-    instruction = task.sample.instruction
+    instruction = task.sample.for_editor
     if len(sources) == 1:
         return editor.edit(sources[0], instruction, task.seed, on_step)
     if not hasattr(editor, "edit_several"):

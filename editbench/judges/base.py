@@ -4,7 +4,8 @@ A new judge is a class with this shape, named by `_target_` in a YAML under `con
 `judge_loop`; its constructor takes `devices` (such as `["cuda:0"]`, or `["cpu"]`, always where its class says
 `uses_gpu = False`) and the YAML's keyword arguments beside the loop's, and loads the model. Heavy imports belong into
 the constructor. An argument named `checkpoint`
-(with `revision`) is resolved to a local folder first and counts by its content.
+(with `revision`) is resolved to a local folder first and counts by its content; so does `lora`, a dict with `path` and,
+if wanted, `revision`, the place of a PEFT adapter.
 
 A batch is judged in two steps: `prepare` does all that needs no device, and runs in background threads while the
 batches before it are on the device; then `reply` (mode `generate`) or `label_probabilities` (mode `expected`) is given

@@ -17,7 +17,7 @@ from PIL import Image
 
 from editbench import images
 from editbench.config.schema import ANSWER_START, Config, JudgeConfig
-from editbench.datasets.base import Dataset, read_sources
+from editbench.datasets.base import Dataset, read_reference, read_sources
 from editbench.distributed import devices
 from editbench.errors import UserError
 from editbench.judges.ahead import preparation_workers, work_ahead
@@ -208,12 +208,13 @@ class BatchJudge:
         if any(criterion.with_source for criterion in criteria):
             sources = self._read_sources(task)
             shown = shown + sources if edit_first else sources + shown
+        reference = self._read_reference(task) if any(criterion.with_reference for criterion in criteria) else []
         start: dict[str, Any] = {"answer_start": ANSWER_START, "wanted": "label"} if self._expects else {}
         return [
             Request(
                 sample.index,
                 *prompts(criterion, sample, edit_first),
-                tuple(shown if criterion.with_source else [edited]),
+                (*(shown if criterion.with_source else [edited]), *(reference if criterion.with_reference else [])),
                 form=criterion.form,
                 **start,
             )
@@ -223,9 +224,15 @@ class BatchJudge:
     def _read_sources(self, task: JudgeTask) -> list[Image.Image]:
         if task.before:
             return [images.decode_rgb(read_edited(self._run_dir.edits, task.before))]
+        return [images.decode_rgb(file) for file in read_sources(self._own_dataset(), task.sample)]
+
+    def _read_reference(self, task: JudgeTask) -> list[Image.Image]:
+        return [images.decode_rgb(read_reference(self._own_dataset(), task.sample))]
+
+    def _own_dataset(self) -> Dataset:
         if self._dataset is None:
             raise ValueError("there is no dataset to read the source image from")
-        return [images.decode_rgb(file) for file in read_sources(self._dataset, task.sample)]
+        return self._dataset
 
 
 def _seeds(requests: Sequence[Request]) -> list[int]:

@@ -24,6 +24,13 @@ SEVERAL_SOURCES = (
 )
 """What goes before the user prompt where the sample has several source images and the judge is shown them."""
 
+REFERENCE = (
+    "Behind all images that the text below speaks of stands one more: a reference, made by those who set the task, "
+    "that shows a correct result. The editor was not given it. Use it to tell whether the edited image is right, which "
+    "may be drawn otherwise; give it no score itself.\n\n"
+)
+"""What goes before the user prompt where the judge is also shown the sample's reference."""
+
 SERIES = (
     "This edit is step {turn} of a series: each step changes what the step before has made of the picture. So the "
     "source image is the result of the steps before, whose instructions were:\n{earlier}\nJudge this step alone: by "
@@ -41,6 +48,7 @@ class Criterion:
         title: What is judged, for people; a reply may call its score so.
         system, template: The system prompt, and the user prompt that is to be filled in.
         with_source: Whether the source image is shown too.
+        with_reference: Whether the sample's reference is shown too, behind the others.
         form: The numbers that the reply is to hold; None: the rubric's one score.
         numbers: Their names in the protocol's formulas, in order.
         about: What `{category_criteria}` stands for.
@@ -54,6 +62,7 @@ class Criterion:
     form: Form | None = None
     numbers: tuple[str, ...] = ()
     about: str = ""
+    with_reference: bool = False
 
     @property
     def can_be_completed(self) -> bool:
@@ -67,7 +76,12 @@ def criteria_for(config: Config, sample: Sample) -> list[Criterion]:
     asked = config.protocol.criteria_of(sample.category, sample.extra)
     if not config.protocol.criteria:
         return [by_rubric(rubric, config.judge.compare_with_original)]
-    return [_by_protocol(name, criterion, sample.category, rubric) for name, criterion in asked.items()]
+    return [_by_protocol(name, criterion, sample, rubric) for name, criterion in asked.items()]
+
+
+def sees_reference(config: Config, sample: Sample) -> bool:
+    """Whether the judge is shown a sample's reference under any criterion."""
+    return any(criterion.with_reference for criterion in criteria_for(config, sample))
 
 
 def by_rubric(rubric: RubricConfig, with_source: bool) -> Criterion:
@@ -76,14 +90,15 @@ def by_rubric(rubric: RubricConfig, with_source: bool) -> Criterion:
     return Criterion("", rubric.title, rubric.system_prompt, template, with_source)
 
 
-def _by_protocol(name: str, criterion: CriterionConfig, category: str, rubric: RubricConfig) -> Criterion:
-    words, (low, high) = criterion.words(category), map(float, criterion.scale)
+def _by_protocol(name: str, criterion: CriterionConfig, sample: Sample, rubric: RubricConfig) -> Criterion:
+    words, (low, high) = criterion.words(sample.category), map(float, criterion.scale)
     labels = words.labels or [number.replace("_", " ").capitalize() for number in criterion.numbers]
     form = Form(name, tuple(labels), low, high, criterion.whole, criterion.title)
     shows_source = criterion.images == "source_and_edit"
     about = rubric.criteria.strip() or rubric.title
+    shows_reference = criterion.reference and sample.reference is not None
     asked = (words.system_prompt, words.user_template, shows_source, form, tuple(criterion.numbers), about)
-    return Criterion(name, criterion.title, *asked)
+    return Criterion(name, criterion.title, *asked, shows_reference)
 
 
 def prompts(criterion: Criterion, sample: Sample, edit_first: bool = False) -> tuple[str, str]:
@@ -100,7 +115,8 @@ def prompts(criterion: Criterion, sample: Sample, edit_first: bool = False) -> t
     own = criterion.form is not None  # a rubric's system prompt is the same for all of its samples, braces too
     system = render(criterion.system, sample, criterion.about) if own else criterion.system
     user = render(criterion.template, sample, criterion.about)
-    return system, _series(sample) + _order(sample, criterion.with_source, edit_first) + user
+    reference = REFERENCE * criterion.with_reference
+    return system, _series(sample) + _order(sample, criterion.with_source, edit_first) + reference + user
 
 
 def _series(sample: Sample) -> str:

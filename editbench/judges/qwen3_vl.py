@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from editbench.config.annotations import Count, Rule
-from editbench.config.schema import ANSWER_START
 from editbench.distributed.devices import RESERVE_BYTES
 from editbench.errors import UserError
 from editbench.judges.base import CUT_OFF, ImagesStand, Request
 from editbench.judges.chat_template import ChatTemplate
+from editbench.judges.label_tokens import find_label_tokens
+from editbench.judges.lora import Lora, apply_lora, check_lora
 
 if TYPE_CHECKING:
     import torch
@@ -61,9 +62,10 @@ class Qwen3VLJudge:
             distribution at 1, and from a sharper one below.
         max_image_pixels: Larger images are scaled down to this area in pixels; None: as the processor has it.
         thinking, images: As in `ChatTemplate`.
+        lora: A PEFT adapter on top of the checkpoint, as in `apply_lora`.
 
     Raises:
-        UserError: the chat template knows no thinking that could be wanted.
+        UserError: the chat template knows no thinking that could be wanted, or the adapter is for another model.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Qwen3VLJudge:
         thinking: bool | None = None,
         temperature: Temperature = 0.0,
         images: ImagesStand = "first",
+        lora: Lora | None = None,
     ) -> None:
         import torch
         from transformers.utils import logging as transformers_logging
@@ -93,6 +96,8 @@ class Qwen3VLJudge:
             use_safetensors=None if allow_pickle else True,
             **_placement(devices),
         )
+        if lora is not None:
+            apply_lora(model, lora)
         self._model = model.eval()
         _cast_before_cutting(self._processor.image_processor, self._model.model.visual.dtype)
         if max_image_pixels is not None:
@@ -108,6 +113,11 @@ class Qwen3VLJudge:
         self._label_tokens: dict[str, int] = {}
         ends = self._model.generation_config.eos_token_id
         self._ends = ends if isinstance(ends, list) else [ends]
+
+    @staticmethod
+    def check_settings(kwargs: dict[str, Any]) -> None:
+        """Check what no annotation tells; raises UserError."""
+        check_lora(kwargs.get("lora"))
 
     def _load(self, checkpoint: str, trust_remote_code: bool, **arguments: Any) -> tuple[Any, Any]:
         """Load model and processor; overridden where they are there already.
@@ -181,25 +191,8 @@ class Qwen3VLJudge:
         return [] if seeds is None else [SeededSampling(seeds, self._temperature, self._model.device)]
 
     def check_labels(self, labels: Sequence[str]) -> None:
-        """Find the token of each label as it stands behind the answer's start.
-
-        Raises:
-            UserError: a label is not one token there, or the judge would think first.
-        """
-        if self._template.opening:
-            raise UserError(
-                "judge.mode=expected: this judge's chat template opens a block of thinking, and a label there is no "
-                "answer; close it with judge.thinking=false, or use judge.mode=generate"
-            )
-        start = self._tokens(ANSWER_START)
-        for label in labels:
-            tokens = self._tokens(ANSWER_START + label)
-            if tokens[:-1] != start:
-                raise UserError(
-                    f"judge.labels: {label!r} is no token of its own behind {ANSWER_START!r} for this judge; "
-                    "the digits 0 to 9 are"
-                )
-            self._label_tokens[label] = tokens[-1]
+        """Find the token of each label; raises UserError as `find_label_tokens` does."""
+        self._label_tokens |= find_label_tokens(self._template, self._processor.tokenizer, labels)
 
     def label_probabilities(self, prepared: Prepared, labels: Sequence[str]) -> list[list[float]]:
         """Give the labels' probabilities as the next token, among all tokens, from one forward pass."""
@@ -220,10 +213,6 @@ class Qwen3VLJudge:
             last = torch.stack([row[last] for row, last in zip(hidden, lasts, strict=True)])  # (B, H)
             likely = torch.softmax(self._model.lm_head(last).double(), dim=-1)  # (B, vocabulary) float64
             return likely[:, columns].tolist()
-
-    def _tokens(self, text: str) -> list[int]:
-        tokens: list[int] = self._processor.tokenizer.encode(text, add_special_tokens=False)
-        return tokens
 
     def _on_device(self, prepared: Prepared) -> dict[str, Any]:
         """Copies, so that what was prepared holds no memory of the device when a batch fails."""

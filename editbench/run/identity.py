@@ -66,6 +66,8 @@ def component_identity(settings: ComponentConfig, checkpoint: Checkpoint | None)
     kwargs = {key: value for key, value in redact(settings.kwargs).items() if key not in elsewhere}
     if not kwargs.get("temperature", True):
         del kwargs["temperature"]  # 0 is what a judge without the argument does
+    if isinstance(settings, JudgeConfig) and kwargs.get("lora", True) is None:
+        del kwargs["lora"]  # as judgments from before there was the argument
     identity = {"class": settings.target, "kwargs": kwargs, "checkpoint": checkpoint and checkpoint.fingerprint}
     if checkpoint and checkpoint.lora:
         place = ("path", "weight_name", "revision")
@@ -87,7 +89,7 @@ def digest_of_sources(images_sha256: list[str]) -> str:
 
 def sample_input(sample: Sample) -> str:
     """Digest of what a sample gives to an editor: source images and instruction, in a chain all up to its own."""
-    instructions = [*sample.earlier, sample.instruction] if sample.follows else sample.instruction
+    instructions = [*sample.earlier, sample.for_editor] if sample.follows else sample.for_editor
     return _digest([sample.source_sha256, instructions]).hex()
 
 

@@ -53,6 +53,11 @@ class Sample:
         follows: Id of the sample before it in a chain, whose edited image is this one's source; None for one with a
             source image of its own. `source_sha256` is then that of the chain's first.
         earlier: Instructions of the samples before it in its chain, the first one's first.
+        reference: Path of a picture of a correct result, relative as those of images are; None without one. The judge
+            sees it where a criterion wants it, the editor never.
+        reference_sha256: Hex digest of that file's bytes; empty without one.
+        rewritten: The instruction as the dataset has it rewritten, which the editor is given in place of `instruction`;
+            judge and report have the original. None without one.
     """
 
     index: int
@@ -67,6 +72,14 @@ class Sample:
     images_sha256: list[str] = field(default_factory=list)
     follows: str | None = None
     earlier: list[str] = field(default_factory=list)
+    reference: str | None = None
+    reference_sha256: str = ""
+    rewritten: str | None = None
+
+    @property
+    def for_editor(self) -> str:
+        """The instruction that the editor is given."""
+        return self.instruction if self.rewritten is None else self.rewritten
 
     @property
     def turn(self) -> int:
@@ -266,7 +279,15 @@ class JudgeTask:
         return Control(*known, control=self.control, compared_with=self.compared_with, other=self.other)
 
 
-_WHERE_THERE_ARE_ANY = ("images_sha256", "follows", "earlier", "follows_sha256")
+_WHERE_THERE_ARE_ANY = (
+    "images_sha256",
+    "follows",
+    "earlier",
+    "follows_sha256",
+    "reference",
+    "reference_sha256",
+    "rewritten",
+)
 
 
 def to_dict(record: Sample | Edit | Judgment | Measurement) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def describe_component(settings: ComponentConfig, checkpoint: Checkpoint | None)
     if checkpoint.lora:
         lora = settings.kwargs["lora"]
         described |= {
-            "lora": f"{lora['path']}/{lora['weight_name']}",
+            "lora": "/".join(lora[key] for key in ("path", "weight_name") if key in lora),
             "lora_scale": lora.get("scale", 1.0),
             "lora_revision": checkpoint.lora.revision,
             "lora_fingerprint": checkpoint.lora.fingerprint,

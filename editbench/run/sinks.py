@@ -39,6 +39,7 @@ class EditSink:
             sample = self._samples[edit.sample_id]
             edit.sha256, edit.length = hashlib.sha256(png).hexdigest(), len(png)
             metadata = to_dict(edit) | {"instruction": sample.instruction, "source_sha256": sample.source_sha256}
+            metadata |= {"rewritten": sample.rewritten} if sample.rewritten else {}
             del metadata["shard"], metadata["offset"]  # not known yet, and told by the place itself
             edit.shard, edit.offset = self._shards.append(sample.key, png, seal(metadata))
         self._index.append(edit)

@@ -68,6 +68,7 @@ def _report_sample(sample: dict[str, Any]) -> dict[str, Any]:
         "score": sample.get("score"),
         **{key: sample.get(key) for key in ("instruction", "description")},
         **_said(sample),
+        "rewritten": sample.get("rewritten_instruction"),
         "also": sample.get("instruction_in_other_language"),
         "cause": cause(sample),
         "flags": _flags(pixels),

@@ -1,5 +1,6 @@
 """The public benchmarks, by one override each: small files of their schemas, and real annotations if present."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -123,16 +124,22 @@ def test_rise(tmp_path):
         }
         for kind in ("temporal_reasoning", "logical_reasoning")
     ]
-    rows[1] |= {"reference": None, "reference_img": "logical_reasoning_images/1_ref.png"}
+    reference = "logical_reasoning_images/1_ref.png"
+    rows[1] |= {"reference": None, "reference_img": reference}
+    rows.append(rows[1] | {"index": "logical_reasoning_2", "reference_img": None, "reference_txt": "It is 7"})
     for row in rows:
         put(tmp_path / "data" / row["image"])
+    put(tmp_path / "data" / reference)
     put_table(tmp_path / "data" / "data_total.json", rows)
     made = plan(tmp_path, "dataset=rise", f"dataset.path={tmp_path / 'data'}")
     assert found(made) == [
         ("temporal_reasoning_1", "temporal_reasoning", "A result of temporal_reasoning"),
         ("logical_reasoning_1", "logical_reasoning", ""),
+        ("logical_reasoning_2", "logical_reasoning", "It is 7"),
     ]
-    assert made.samples[1].extra == {"reference_img": "logical_reasoning_images/1_ref.png"}
+    assert [sample.reference for sample in made.samples] == [None, reference, None]
+    assert made.samples[1].reference_sha256 == hashlib.sha256(PHOTO.read_bytes()).hexdigest()
+    assert all(sample.extra == {} for sample in made.samples)
 
 
 def test_kris_with_one_source_image_and_with_several(tmp_path):
@@ -193,7 +200,8 @@ def read_real(tmp_path, table, dataset, overrides):
         shutil.copyfile(file, place)
         for row in read_rows(file):
             image = row.get(fields["image"] or "image")
-            for name in image if isinstance(image, list) else [image]:
+            reference = row.get(fields.get("reference"))
+            for name in [*(image if isinstance(image, list) else [image]), *([reference] if reference else [])]:
                 if not (place.parent / name).exists():
                     put(place.parent / name)
     path = folder if source.is_dir() else folder / source.name
@@ -240,3 +248,5 @@ def test_every_record_of_the_real_annotations_is_read(tmp_path, dataset, table, 
     ids = Counter(record.sample_id for record in records)
     assert all(count == 1 or record.repeat_id for record in records for count in [ids[record.sample_id]])
     assert all("prompt is missing" in problem for problem in problems)
+    if dataset == "rise":
+        assert all(record.description or record.reference for record in records), "no sample is without its answer"

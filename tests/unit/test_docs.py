@@ -28,6 +28,7 @@ def test_settings_that_the_documents_name_are_there() -> None:
         ["editor=images_edits", "editor.model=m"],
         ["editor=pictures", "editor.folder=f"],
         ["judge=openai", "judge.model=m"],
+        ["judge=vllm"],
         ["tracker=wandb"],
         ["tracker=trackio"],
     )

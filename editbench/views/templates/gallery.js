@@ -16,7 +16,7 @@
   let pair = data.image_names.length > 2 ? [1, 2] : [0, 1]; // images that slider and difference show
 
   for (const sample of samples) {
-    sample.haystack = [sample.id, sample.instruction, sample.also, sample.description, sample.reply, sample.completion, sample.cause]
+    sample.haystack = [sample.id, sample.instruction, sample.rewritten, sample.also, sample.description, sample.reply, sample.completion, sample.cause]
       .filter(Boolean).join("\n").toLowerCase();
   }
 
@@ -241,7 +241,7 @@
   }
 
   function showTexts(sample) {
-    const texts = [["Instruction", sample.instruction], ["In the other language", sample.also], ["Description", sample.description], ["What went wrong", sample.cause],
+    const texts = [["Instruction", sample.instruction], ["Rewritten for the editor", sample.rewritten], ["In the other language", sample.also], ["Description", sample.description], ["What went wrong", sample.cause],
       ["Reply of the judge", sample.reply, "pre"], ["Completion behind “Score:”", sample.completion, "pre"]];
     $("viewer-texts").replaceChildren(...texts.filter(([, text]) => text).map(([name, text, tag]) => element("div", {},
       element("h3", { textContent: name }), element(tag ?? "p", { textContent: text, dir: "auto" }))));

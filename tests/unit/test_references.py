@@ -1,0 +1,194 @@
+"""References, pictures of a correct result: read with the rows, shown to the judge where a criterion wants them."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmark_file import make_picture, png_bytes
+
+from editbench.components.load import open_dataset
+from editbench.config import load as configuration
+from editbench.config.schema import Config
+from editbench.datasets.base import BadRecord
+from editbench.datasets.folder import Folder
+from editbench.datasets.parquet import Parquet
+from editbench.errors import UserError
+from editbench.judges.batches import BatchJudge
+from editbench.judges.fake import FakeJudge
+from editbench.judges.prompts import REFERENCE
+from editbench.plan import ensure_plan
+from editbench.run.folder import Plan, RunDir
+from editbench.run.identity import sample_input
+from editbench.run.lines import JsonLines
+from editbench.run.records import Edit, JudgeTask, to_dict
+from editbench.run.shards import ShardWriter
+from editbench.todo import find_judge_tasks
+
+SOURCE, REF, EDITED = (make_picture(number, (40 + number, 30)) for number in range(3))
+
+
+def row(index: str, **fields: Any) -> dict[str, Any]:
+    category = "logical_reasoning" if "logical" in index else "spatial_reasoning"
+    return {"index": index, "category": category, "instruction": "Solve it", "image": "a.png", **fields}
+
+
+ROWS = [
+    row("logical_1", reference_img="a_ref.png"),
+    row("logical_2", reference_txt="The answer is 7"),
+    row("spatial_1", reference="Seen from above"),
+    row("spatial_2", reference="Seen from above", reference_img="a_ref.png"),
+]
+
+
+@pytest.fixture
+def rise(tmp_path: Path) -> Path:
+    """A folder of RISEBench's schema."""
+    (tmp_path / "a.png").write_bytes(png_bytes(SOURCE))
+    (tmp_path / "a_ref.png").write_bytes(png_bytes(REF))
+    write(tmp_path, ROWS)
+    return tmp_path
+
+
+def write(folder: Path, rows: list[dict[str, Any]]) -> None:
+    (folder / "data_total.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def load(folder: Path, *overrides: str) -> Config:
+    places = [f"dataset.path={folder / 'data_total.json'}", f"run_dir={folder / 'run'}"]
+    return configuration.load([*places, "dataset=rise", "editor=fake", "judge=fake", *overrides])
+
+
+def edited(folder: Path, *overrides: str) -> tuple[Config, RunDir, Plan]:
+    """A run whose samples have been edited."""
+    config = load(folder, *overrides)
+    run = RunDir(config.run_dir)
+    shutil.rmtree(config.run_dir, ignore_errors=True)
+    plan = ensure_plan(config, run)
+    shards, edits = ShardWriter(run.edits, 2**20), []
+    png = png_bytes(EDITED)
+    for sample in plan.samples:
+        shard, offset = shards.append(sample.key, png, b"{}")
+        sizes = (*SOURCE.size, *EDITED.size)
+        edits.append(
+            Edit(
+                *(sample.sample_id, sample.category, "edited", "u", sample_input(sample), 0, 0.1, *sizes),
+                *(hashlib.sha256(png).hexdigest(), shard, offset, len(png)),
+            )
+        )
+    shards.close()
+    lines = JsonLines(run.edits_index)
+    lines.append(*edits)
+    lines.close()
+    return config, run, plan
+
+
+def tasks(folder: Path, *overrides: str) -> dict[str, JudgeTask]:
+    config, run, plan = edited(folder, *overrides)
+    return {task.sample.sample_id: task for task in find_judge_tasks(config, run, plan, None).tasks}
+
+
+def shown(folder: Path, task: JudgeTask) -> dict[str, tuple[list[tuple[int, int]], bool, str]]:
+    """For each criterion the sizes of the images, whether the prompt speaks of a reference, and the prompt."""
+    config = load(folder)
+    judge = BatchJudge(FakeJudge(["cpu"]), open_dataset(config.dataset), config, RunDir(config.run_dir))
+    return {
+        request.form.criterion if request.form else "": (
+            [image.size for image in request.images],
+            REFERENCE in request.user,
+            request.user,
+        )
+        for request in judge.requests(task)
+    }
+
+
+def test_only_criteria_that_ask_for_the_answer_are_shown_the_reference_behind_the_others(rise: Path) -> None:
+    found = tasks(rise)
+    puzzle = shown(rise, found["logical_1"])
+    assert puzzle["puzzle_consistency"][:2] == ([SOURCE.size, EDITED.size], False)
+    assert puzzle["puzzle_solution"][:2] == ([SOURCE.size, EDITED.size, REF.size], True)
+    reasoned = shown(rise, found["spatial_2"])
+    assert [asked[0] for asked in reasoned.values()] == [
+        [SOURCE.size, EDITED.size],
+        [SOURCE.size, EDITED.size, REF.size],
+        [EDITED.size],
+    ]
+
+
+def test_an_answer_in_words_goes_into_the_prompt_that_asks_for_it(rise: Path) -> None:
+    found = tasks(rise)
+    asked = shown(rise, found["logical_2"])
+    assert "The answer is 7" in asked["puzzle_solution"][2] and "The answer is 7" not in asked["puzzle_consistency"][2]
+    assert asked["puzzle_solution"][:2] == ([SOURCE.size, EDITED.size], False)
+
+
+def test_the_reference_stays_last_where_the_edit_comes_first(rise: Path) -> None:
+    task = dataclasses.replace(tasks(rise)["logical_1"], control="swapped")
+    assert shown(rise, task)["puzzle_solution"][0] == [EDITED.size, SOURCE.size, REF.size]
+
+
+def test_the_reference_s_bytes_count_in_the_unit_and_only_where_it_is_shown(rise: Path) -> None:
+    before, general = tasks(rise), tasks(rise, "protocol=seed")
+    (rise / "a_ref.png").write_bytes(png_bytes(EDITED))
+    after, general_after = tasks(rise), tasks(rise, "protocol=seed")
+    changed = {name for name in before if before[name].unit != after[name].unit}
+    assert changed == {"logical_1", "spatial_2"}
+    assert [task.unit for task in general.values()] == [task.unit for task in general_after.values()]
+    assert [task.edit.input for task in before.values()] == [task.edit.input for task in after.values()]
+
+
+def test_a_sample_without_a_reference_has_the_unit_that_it_had_without_the_field(rise: Path) -> None:
+    plain = "dataset.fields.reference=null"
+    with_field, without = tasks(rise), tasks(rise, plain)
+    same = {name for name in without if with_field[name].unit == without[name].unit}
+    assert same == {"logical_2", "spatial_1"}
+
+
+def test_the_plan_and_its_stamp_name_the_reference_and_a_sample_without_one_is_as_before(rise: Path) -> None:
+    config = load(rise)
+    first, second, *_ = ensure_plan(config, RunDir(config.run_dir)).samples
+    assert (first.reference, first.reference_sha256) == ("a_ref.png", hashlib.sha256(png_bytes(REF)).hexdigest())
+    assert "reference" not in to_dict(second) and "reference_sha256" not in to_dict(second)
+    stamp = open_dataset(config.dataset).stamp()
+    (rise / "a_ref.png").write_bytes(png_bytes(EDITED))
+    assert open_dataset(config.dataset).stamp() != stamp
+
+
+def test_a_reference_that_was_changed_since_the_plan_fails_its_sample(rise: Path) -> None:
+    task = tasks(rise)["logical_1"]
+    (rise / "a_ref.png").write_bytes(png_bytes(EDITED))
+    with pytest.raises(ValueError, match="reference image is no longer the planned one"):
+        shown(rise, task)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [("b_ref.png", "image 'b_ref.png': there is no such file"), (5, "reference_img is a int, must be text")],
+)
+def test_a_row_whose_reference_cannot_be_is_bad(rise: Path, value: Any, says: str) -> None:
+    write(rise, [row("logical_1", reference_img=value)])
+    (found,) = open_dataset(load(rise).dataset).scan()
+    assert isinstance(found, BadRecord) and says in found.problem
+
+
+def test_a_field_that_a_table_has_filled_with_nan_is_no_reference(rise: Path) -> None:
+    write(rise, [row("logical_1", reference=float("nan"), reference_img=float("nan"), reference_txt="7")])
+    (found,) = open_dataset(load(rise).dataset).scan()
+    assert not isinstance(found, BadRecord)
+    assert (found.reference, found.description) == (None, "7")
+
+
+def test_settings_that_cannot_give_a_reference_are_refused(rise: Path) -> None:
+    with pytest.raises(UserError, match=r"dataset\.fields\.reference: no turn"):
+        Folder(str(rise), fields={"instruction": ["a", "b"], "reference": "r"})
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    picture = pa.array(
+        [{"bytes": png_bytes(SOURCE), "path": None}], pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    )
+    pq.write_table(pa.table({"image": picture, "answer": picture, "instruction": ["x"]}), rise / "x.parquet")
+    opened = Parquet(str(rise / "x.parquet"), fields={"image": "image", "reference": "answer"})
+    with pytest.raises(UserError, match=r"dataset\.fields\.reference names a column of paths"):
+        list(opened.scan())
