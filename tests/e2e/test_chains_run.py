@@ -127,7 +127,9 @@ def test_three_processes_make_the_same_whatever_the_schedule(bench: Path, untouc
     assert results(run) == results(untouched)
 
 
-@pytest.mark.parametrize(("first", "then", "schedule"), [(3, 1, "strided"), (1, 3, "dynamic")])
+@pytest.mark.parametrize(
+    ("first", "then", "schedule"), [pytest.param(3, 1, "strided", marks=pytest.mark.slow), (1, 3, "dynamic")]
+)
 def test_a_killed_run_goes_on_within_its_chains_and_ends_the_same(
     bench: Path, untouched: Path, first: int, then: int, schedule: str
 ) -> None:

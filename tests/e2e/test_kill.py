@@ -23,7 +23,7 @@ from editbench.run.folder import RunDir
 from editbench.run.shards import read_image, scan
 
 RUNS = 40
-SHORT = 3
+SHORT = 2
 WORLD_SIZES = (1, 2, 3, 6)
 SAMPLES = 18
 BATCH_SIZE = 2
