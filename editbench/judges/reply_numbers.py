@@ -9,8 +9,9 @@ r"""Read the numbers that a criterion asks for out of a judge's free text: all o
 
 A value is a number on the scale, with "/" and the scale's end if that is named; another end, a range, a sign, a
 decimal where whole numbers are asked for, or a value outside the scale makes no numbers at all. So do two values of one
-number that disagree, and a reply that was cut off right behind a value. A reply of one number may call it by the
-criterion's title, or score.
+number that disagree, a reply that was cut off right behind a value, and one that takes a value back: words of a
+correction ("actually", "or rather") behind it, with a number in their sentence or the next. A reply of one number may
+call it by the criterion's title, or score; another value behind "final score" takes it back too.
 """
 
 import re
@@ -19,13 +20,25 @@ from typing import Any
 from editbench.config.schema import ANSWER_START
 from editbench.judges.base import Form
 from editbench.judges.reply import plain_answer
-from editbench.judges.reply_json import find_json
+from editbench.judges.reply_json import BLANK, find_json
+from editbench.judges.score_names import CORRECTION
 
 _SCORE = r"(?:(?:the|my) )?(?:final |overall )?scores?"
 _START = re.compile(r"(?:\A|[;,|.!?:])[^\w\[\]()]{0,4}(?:\d{1,2}[.)] )?(?:(?:the|my) )?\Z", re.I)
 _LIST = re.compile(r"\[([^\[\]\n]{1,60})\]")
 _NUMBER = re.compile(r"[\[(]? ?(\d{1,3}(?:\.\d{1,4})?)(?![\w^°%]|[.,]\d)(?: ?[\])])?")
 _END = re.compile(r" ?(?:/|out of|of) ?(\d{1,3}(?:\.0+)?)(?![\w%]|\.\d)", re.I)
+_SENTENCE = re.compile(r"[\n;]|(?<=[.!?。])(?!\d)")
+_ITEM = re.compile(r"^\W{0,4}\d{1,2}[.)] ", re.M)
+_SAID = re.compile(
+    r"\d|\b(?:zero|two|three|four|five|six|seven|eight|nine|ten)\b|\b(?:to|that|it|be|is|an?|:) one\b", re.I
+)
+_FINAL = re.compile(
+    r"\b(?:final(?: (?:score|rating|grade|answer|verdict))?|(?:overall|total|new) (?:score|rating|grade))"
+    r"(?: is| of| to| ?[:=])? ?(\d{1,3}(?:\.\d+)?)",
+    re.I,
+)
+_CHANGED = r"\bor rather\b|\bmake (?:it|that)\b|\bon second thoughts?\b|\bscratch that\b|\bi mean\b"
 _FOLLOWS = re.compile(r"\s*(?:\Z|\n|[.;|!])|(?:,| ?\(| -+)(?!\s?\d)| (?:because|since|as)\b", re.I)
 
 
@@ -47,8 +60,33 @@ def read_numbers(reply: str, form: Form, completion: str | None = None) -> list[
         return None
     for found in (_of_json(values, form), _labelled(text, form), _listed(text, form), _alone(text, form)):
         if found is not None:
-            return found if len(found) == len(form.labels) else None
+            return found if len(found) == len(form.labels) and not _taken_back(text, form, found) else None
     return None
+
+
+def _taken_back(text: str, form: Form, found: list[float]) -> bool:
+    """Whether words behind the first value take one of the values back."""
+    spans = []
+    for names in _names(form):
+        for match in _label(names).finditer(text):
+            if _begins(text, match.start()) and (number := _NUMBER.match(text, match.end())):
+                of = _END.match(text, number.end())
+                spans.append((match.start(), of.end() if of else number.end()))
+    if not spans and BLANK not in text:
+        spans = [match.span() for match in _LIST.finditer(text)]
+    for start, end in sorted(spans, reverse=True):
+        text = text[:start] + BLANK + text[end:]
+    behind = text.partition(BLANK)[2]
+    if len(found) == 1 and any(float(match[1]) != found[0] for match in _FINAL.finditer(behind)):
+        return True
+    any_name = "|".join(re.escape(name) for own in _names(form) for name in own)
+    changed = re.compile(rf"{_CHANGED}|\b(?:it|this|that|rating|{any_name}) should (?:be|have been)\b", re.I)
+    sentences = _SENTENCE.split(_ITEM.sub("", behind))
+    return any(
+        (CORRECTION.search(sentence) or changed.search(sentence))
+        and _SAID.search(" ".join(sentences[place : place + 2]))
+        for place, sentence in enumerate(sentences)
+    )
 
 
 def _names(form: Form) -> list[list[str]]:
@@ -95,17 +133,22 @@ def _labelled(text: str, form: Form) -> list[float] | None:
     numbers: list[float] = []
     seen = False
     for names in _names(form):
-        any_name = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-        label = re.compile(
-            rf"(?:{any_name})(?: (?:score|rating))?(?: \([^()\n]{{0,30}}\))? ?(?:[:=|]|is\b|->) ?(?=[\d+\-\[(])", re.I
-        )
-        found = [_behind(text, match.end(), form) for match in label.finditer(text) if _begins(text, match.start())]
+        matches = [match for match in _label(names).finditer(text) if _begins(text, match.start())]
+        found = [_behind(text, match.end(), form) for match in matches]
         seen = seen or bool(found)
         if found and all(value == found[0] for value in found) and found[0] is not None:
             numbers.append(found[0])
     if not seen:
         return None
     return numbers if len(numbers) == len(form.labels) else []
+
+
+def _label(names: list[str]) -> re.Pattern[str]:
+    """What names a number, up to where its value begins."""
+    any_name = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.compile(
+        rf"(?:{any_name})(?: (?:score|rating))?(?: \([^()\n]{{0,30}}\))? ?(?:[:=|]|is\b|->) ?(?=[\d+\-\[(])", re.I
+    )
 
 
 def _begins(text: str, start: int) -> bool:
