@@ -125,6 +125,19 @@ def test_a_share_of_samples_is_not_certain_where_all_agree(right, of, interval):
     assert found["interval"] == pytest.approx(interval, abs=1e-3)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_names_the_categories_that_it_is_of_and_each_gives_it_a_value(name):
+    loaded = config(name)
+    for figure in loaded.protocol.figures.values():
+        assert figure.categories is not None and set(figure.categories) <= set(loaded.rubrics)
+        assert all(loaded.protocol.scores_asked(category, {}) & set(figure.of) for category in figure.categories)
+
+
+def test_a_part_of_a_benchmark_is_never_called_the_whole():
+    found = figure("accuracy", "logical_reasoning", [{"all_right": 100}])
+    assert (found["categories"], found["categories_planned"]) == (1, 4)
+
+
 # ---- formulas ----
 
 
@@ -250,6 +263,36 @@ def test_a_single_number_can_be_called_score(reply):
 )
 def test_a_number_off_the_scale_or_in_doubt_is_none(reply):
     assert read_numbers(reply, ONE) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "form"),
+    [
+        *((f"Quality: 4{behind}", ONE) for behind in ("\nActually, make that 2.", "\nCorrection: 2", ", or rather 3")),
+        *((f"Quality: 4{behind}", ONE) for behind in ("; final score 3", "\nHmm.\nIt should be two.")),
+        ("Quality: 5\nNo, the background changed, so I lower it to 2.", ONE),
+        ('{"score": 4}\nCorrection: 2', ONE),
+        ("Success: 8\nRestraint: 9\nHmm, Restraint should be 2.", TWO),
+        ("Success: 8. Actually 6.\nRestraint: 9", TWO),
+        ('{"score": [8, 9]}\nOn reflection: [2, 3]', TWO),
+        ("[8, 9]\nOn reflection, restraint is 3", TWO),
+    ],
+)
+def test_a_number_that_the_judge_takes_back_is_none(reply, form):
+    assert read_numbers(reply, form) is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Success: 8\nThe wall becomes blue.\nRestraint: 7/10",
+        "1. Success: 8 (it is actually there)\n2. Restraint: 7",
+        "Actually, 2 of 3 hats are there.\nSuccess: 8\nRestraint: 7",
+        "Success: 8\nRestraint: 7\nFinal score: 7",
+    ],
+)
+def test_words_that_take_no_number_back_do_no_harm(reply):
+    assert read_numbers(reply, TWO) == [8, 7]
 
 
 def test_a_completed_reply_is_read_behind_its_start():
