@@ -1,12 +1,16 @@
 """Whether a protocol holds together, and fits the rubrics and the judge's settings; refused before models load."""
 
+import itertools
 import re
 from collections.abc import Iterator
 
 from editbench.config.formulas import names_in
-from editbench.config.protocol import SCORE, CriterionConfig, ProtocolConfig
+from editbench.config.protocol import SCORE, CriterionConfig, OffScaleError, ProtocolConfig
 from editbench.config.schema import JudgeConfig, RubricConfig
 from editbench.errors import UserError
+
+MOST_NUMBERS = 12
+"""Of so many numbers at most formulas are tried out at all ends of their scales."""
 
 PLACEHOLDERS = ("original_description", "edit_instruction", "category_criteria")
 
@@ -30,6 +34,10 @@ def check_protocol(protocol: ProtocolConfig, judge: JudgeConfig, rubrics: dict[s
     for name, figure in protocol.figures.items():
         if unknown := set(figure.of) - set(protocol.scores):
             raise UserError(f"protocol.figures.{name}.of: there is no score {min(unknown)!r} in protocol.scores")
+    spared = {one.unless: True for one in protocol.criteria.values() if one.unless}
+    asked = [tuple(protocol.criteria_of(category, extra)) for category in rubrics for extra in ({}, spared)]
+    for criteria in dict.fromkeys(asked):
+        _check_values(protocol, criteria)
 
 
 def _check_judge(protocol: ProtocolConfig, judge: JudgeConfig) -> None:
@@ -81,3 +89,18 @@ def _check_scores(protocol: ProtocolConfig, known: set[str]) -> None:
         known.add(name)
     if SCORE not in protocol.scores:
         raise UserError(f"protocol.scores: there is no {SCORE!r}; that is what a sample's one score is called")
+
+
+def _check_values(protocol: ProtocolConfig, asked: tuple[str, ...]) -> None:
+    """Compute the scores where the numbers are lowest and highest: on their scale, and with a value somewhere."""
+    ends = {number: protocol.criteria[name].scale for name in asked for number in protocol.criteria[name].numbers}
+    if len(ends) > MOST_NUMBERS:
+        return
+    corners = [dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values())]
+    causes = [protocol.causes(asked, numbers) for numbers in corners]
+    for name in protocol.scores:
+        errors = [found.get(name) for found in causes]
+        for numbers, error in zip(corners, errors, strict=True):
+            if isinstance(error, OffScaleError) or (error and all(errors)):
+                at = " and ".join(f"{number}={value:g}" for number, value in numbers.items())
+                raise UserError(f"protocol.scores.{name}: where {at}, it has no value ({error}); give another formula")

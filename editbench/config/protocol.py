@@ -17,6 +17,11 @@ SCORE = "score"
 DECIMALS = 6
 """What scores are rounded to, so that a stored judgment gives them again exactly."""
 
+
+class OffScaleError(ValueError):
+    """A formula gives what is not on its scale."""
+
+
 Scale = Annotated[
     list[float],
     Rule(lambda scale: len(scale) == 2 and scale[0] < scale[1], "a lower and a higher number: [0, 10]"),
@@ -140,17 +145,41 @@ class ProtocolConfig:
             numbers: By name; None, or nothing, where a reply did not hold it.
 
         Returns:
-            Every score that was asked for, to six decimals; None where one of its numbers is missing.
+            Every score that was asked for, to six decimals; None where one of its numbers is missing, where its formula
+            has no value, and where that is outside the scale.
         """
+        return self._follow(asked, numbers)[0]
+
+    def causes(self, asked: Sequence[str], numbers: Mapping[str, float | None]) -> dict[str, Exception]:
+        """Why scores have no value although their numbers are there, by name; arguments as in `scores_of`."""
+        return self._follow(asked, numbers)[1]
+
+    def _follow(
+        self, asked: Sequence[str], numbers: Mapping[str, float | None]
+    ) -> tuple[dict[str, float | None], dict[str, Exception]]:
         known: dict[str, float | None] = {
             number: numbers.get(number) for name in asked for number in self.criteria[name].numbers
         }
         found: dict[str, float | None] = {}
+        causes: dict[str, Exception] = {}
         for name, formulas in self.scores.items():
             formula = next((one for one in formulas if names_in(one) <= known.keys()), None)
-            if formula is not None:
-                found[name] = known[name] = _compute(formula, known)
-        return found
+            if formula is None:
+                continue
+            try:
+                value = _compute(formula, known)
+                outside = [ends for ends in self._bounds_of(name) if value is not None and not _within(value, ends)]
+                if outside:
+                    raise OffScaleError(f"{value:g} is not from {outside[0][0]:g} to {outside[0][1]:g}")
+            except (ValueError, ArithmeticError) as error:
+                value, causes[name] = None, error
+            found[name] = known[name] = value
+        return found, causes
+
+    def _bounds_of(self, score: str) -> list[tuple[float, float]]:
+        """Scales that a score is on: that of samples, and those of the figures that are made of it."""
+        own = [(self.scale[0], self.scale[1])] if score == SCORE else []
+        return own + [self.bounds(name) for name, figure in self.figures.items() if score in figure.of]
 
     def scores_asked(self, category: str, extra: Mapping[str, Any]) -> set[str]:
         """Names of the scores that a sample gets; empty if it is judged under no criterion."""
@@ -165,6 +194,10 @@ class ProtocolConfig:
 def _compute(formula: str, known: Mapping[str, float | None]) -> float | None:
     values = {name: value for name in names_in(formula) if (value := known[name]) is not None}
     return round(evaluate(formula, values), DECIMALS) if values.keys() == names_in(formula) else None
+
+
+def _within(value: float, ends: tuple[float, float]) -> bool:
+    return ends[0] <= value <= ends[1]
 
 
 def holds(value: Any) -> bool:

@@ -17,7 +17,7 @@ def combine(parts: Mapping[str, Judgment], protocol: ProtocolConfig) -> Judgment
     """Make one judgment of what each criterion was answered; that of a rubric alone stays as it is.
 
     It is `scored` if the protocol's score follows from the answers, else `judge_failed` if a request failed, else
-    `unparsed`; what is missing is named.
+    `unparsed`; what is missing, or has no value, is named.
 
     Args:
         parts: By criterion; `named_scores` holds the numbers read.
@@ -34,7 +34,7 @@ def combine(parts: Mapping[str, Judgment], protocol: ProtocolConfig) -> Judgment
         }
         for name, part in parts.items()
     }
-    named = scores_of(answers, protocol)
+    named, causes = scores_of(answers, protocol), protocol.causes(list(answers), _numbers_of(answers))
     failed = next(((name, part) for name, part in parts.items() if part.state == "judge_failed"), None)
     begun = dataclasses.replace(
         next(iter(parts.values())), reply=None, completion=None, answers=[answers], named_scores=named, error=None
@@ -48,15 +48,21 @@ def combine(parts: Mapping[str, Judgment], protocol: ProtocolConfig) -> Judgment
             begun, state="judge_failed", error_type=part.error_type, error=f"{under}{part.error}"
         )
     unread = ", ".join(name for name, answer in answers.items() if answer["numbers"] is None)
-    return dataclasses.replace(
-        begun, state="unparsed", error_type=None, error=f"no numbers that can be read under {unread}"
+    why = (
+        f"no numbers that can be read under {unread}"
+        if unread
+        else "; ".join(f"{name} has no value ({cause})" for name, cause in causes.items())
     )
+    return dataclasses.replace(begun, state="unparsed", error_type=None, error=why)
 
 
 def scores_of(answers: Answers, protocol: ProtocolConfig) -> dict[str, float | None]:
     """The protocol's scores, by name, that follow from the numbers of answers."""
-    numbers = {name: value for answer in answers.values() for name, value in (answer["numbers"] or {}).items()}
-    return protocol.scores_of(list(answers), numbers)
+    return protocol.scores_of(list(answers), _numbers_of(answers))
+
+
+def _numbers_of(answers: Answers) -> dict[str, float | None]:
+    return {name: value for answer in answers.values() for name, value in (answer["numbers"] or {}).items()}
 
 
 def read_again(answers: Answers, criteria: Sequence[Criterion]) -> Answers:

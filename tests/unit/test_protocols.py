@@ -363,6 +363,9 @@ def test_published_figures_name_figures_of_the_protocol_and_where_they_were_read
         (["protocol=seed", "protocol.prompts=x"], "takes its prompts from the rubrics"),
         (["protocol.prompts=/nowhere/x.yaml"], "cannot be read"),
         (["protocol=gedt"], "choose one of gedit"),
+        (["protocol.scores.score=['1/0']"], "protocol.scores.score: where success=0"),
+        (["protocol.scores.score=['SC * 10 - 20']"], "-20 is not from 0 to 10"),
+        (["protocol.scores.PQ=['naturalness + cleanness']"], "20 is not from 0 to 10"),
     ],
 )
 def test_what_has_no_meaning_is_refused_in_a_sentence(overrides, said):
@@ -497,6 +500,22 @@ def test_a_criterion_that_fails_leaves_the_others_their_numbers_and_the_sample_n
     assert (second.error_type, second.error) == ("ValueError", "perceptual_quality: no")
     assert second.named_scores == {"SC": 4, "PQ": None, "score": None}
     assert second.answers[0]["perceptual_quality"]["error"] == "ValueError: no"
+
+
+@pytest.mark.parametrize(
+    ("formula", "number", "why"),
+    [
+        ("min(1, SC / restraint)", 0, "division by zero"),
+        ("sqrt(SC - 4)", 3, "math domain error"),
+        ("10 if SC == 0 else 25 if SC == 5 else 3", 5, "25 is not from 0 to 10"),
+    ],
+)
+def test_a_formula_without_a_value_leaves_the_sample_unparsed_and_says_why(gedit, formula, number, why):
+    own = f"protocol.scores.score=['{formula}']"
+    judgment, *_ = gedit.judge(Scripted(answer_all(number)), own)
+    assert (judgment.state, judgment.score, judgment.named_scores["PQ"]) == ("unparsed", None, number)
+    assert judgment.error.startswith("score has no value (") and why in judgment.error
+    assert does_not_follow(judgment, gedit.load(own), gedit.plan.samples[0]) is None
 
 
 def test_an_image_that_cannot_be_read_fails_under_all_criteria_for_one_cause(gedit):
