@@ -29,6 +29,9 @@ PROTOCOL_KEYS = (
 )
 """Keys of a protocol that can change a judgment, or what its score means."""
 
+_MANY, _LONGEST = 4, 100
+"""Keys of rubrics that a message names, and characters of a value that it quotes."""
+
 _NOT_IN_UNITS = (
     *("editor.name", "judge.batch_size", "judge.devices_per_replica", "judge.max_concurrent_loads"),
     *(f"{group}.{name}" for group in ("editor", "judge") for name in _WAY_TO_SERVER),
@@ -125,14 +128,36 @@ def refuse_changed(
 
 
 def changed_keys(before: dict[str, Any], after: dict[str, Any], under: Iterable[str]) -> list[str]:
-    """Name the settings of two resolved configurations that differ, are under a prefix and can change a result."""
+    """Name the settings of two resolved configurations that differ, are under a prefix and can change a result.
+
+    Returns:
+        A line per key, long values by their digests. Another protocol, or another file of prompts, stands for all that
+        differs with it, and one line for rubrics where many of their keys do.
+    """
     flat_before, flat_after = _flatten(before), _flatten(after)
     prefixes = tuple(under)
-    return [
-        f"{key}: {flat_before.get(key)!r} -> {flat_after.get(key)!r}"
+    keys = [
+        key
         for key in sorted(flat_before.keys() | flat_after.keys())
         if key.startswith(prefixes) and key not in _NOT_IN_UNITS and flat_before.get(key) != flat_after.get(key)
     ]
+    for decides in ("protocol.name", "protocol.prompts_sha256"):
+        if decides in keys:
+            keys = [key for key in keys if key == decides or not key.startswith("protocol.")]
+    of_rubrics = [key for key in keys if key.startswith("rubrics.")]
+    many = len(of_rubrics) > _MANY
+    lines = [
+        f"{key}: {_in_short(flat_before.get(key))} -> {_in_short(flat_after.get(key))}"
+        for key in keys
+        if not (many and key in of_rubrics)
+    ]
+    return lines + [f"rubrics: {len({key.split('.')[1] for key in of_rubrics})} are not the same"] * many
+
+
+def _in_short(value: Any) -> str:
+    """A value for a message: what is too long for one by its digest."""
+    said = repr(value)
+    return said if len(said) <= _LONGEST else f"sha256 {_digest(value).hex()[:12]}"
 
 
 def _flatten(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -22,7 +22,9 @@ from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply_numbers import read_numbers
 from editbench.judges.reread import does_not_follow
 from editbench.plan import ensure_plan
+from editbench.run.identity import changed_keys
 from editbench.run.records import Sample
+from editbench.todo import JUDGE_KEYS
 from editbench.views.compare_tables import categories
 
 NAMES = ("gedit", "imgedit", "kris", "rise")
@@ -426,6 +428,18 @@ def test_a_benchmark_s_own_prompts_take_the_place_of_ours_and_stay_with_the_run(
 def test_a_prompt_file_that_does_not_fit_is_refused(tmp_path, changes, said):
     with pytest.raises(UserError, match=said):
         config("gedit", f"protocol.prompts={own_prompts(tmp_path, **changes)}")
+
+
+def test_runs_of_other_protocols_are_told_apart_by_name_and_those_of_other_prompts_by_digest(tmp_path):
+    own = config("gedit", f"protocol.prompts={own_prompts(tmp_path)}")
+    told = {
+        "name": changed_keys(config("gedit").resolved, config("kris").resolved, JUDGE_KEYS),
+        "prompts": changed_keys(config("gedit").resolved, own.resolved, JUDGE_KEYS),
+        "words": changed_keys({"rubrics": {"a": {"user_template": "x" * 999}}}, {"rubrics": {}}, JUDGE_KEYS),
+    }
+    assert told["name"] == ["protocol.name: 'gedit' -> 'kris'", f"rubrics: {11 + 20} are not the same"]
+    assert told["prompts"] == [f"protocol.prompts_sha256: None -> '{own.protocol.prompts_sha256}'"]
+    assert told["words"][0].startswith("rubrics.a.user_template: sha256 ") and len(told["words"][0]) < 80
 
 
 # ---- on another scale than 0 to 10 ----
