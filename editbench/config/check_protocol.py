@@ -1,8 +1,9 @@
 """Whether a protocol holds together, and fits the rubrics and the judge's settings; refused before models load."""
 
+import difflib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from editbench.config.formulas import names_in
 from editbench.config.protocol import SCORE, CriterionConfig, OffScaleError, ProtocolConfig
@@ -34,6 +35,7 @@ def check_protocol(protocol: ProtocolConfig, judge: JudgeConfig, rubrics: dict[s
     for name, figure in protocol.figures.items():
         if unknown := set(figure.of) - set(protocol.scores):
             raise UserError(f"protocol.figures.{name}.of: there is no score {min(unknown)!r} in protocol.scores")
+    _check_categories(protocol, rubrics)
     spared = {one.unless: True for one in protocol.criteria.values() if one.unless}
     asked = [tuple(protocol.criteria_of(category, extra)) for category in rubrics for extra in ({}, spared)]
     for criteria in dict.fromkeys(asked):
@@ -51,8 +53,27 @@ def _check_judge(protocol: ProtocolConfig, judge: JudgeConfig) -> None:
     if judge.compare_with_original:
         raise UserError(
             f"judge.compare_with_original=true has no effect with protocol={protocol.name}, whose criteria say which "
-            "images the judge sees; leave it out, or use protocol=seed"
+            "images the judge sees; give judge.compare_with_original=false, or protocol=seed"
         )
+
+
+def _check_categories(protocol: ProtocolConfig, rubrics: dict[str, RubricConfig]) -> None:
+    """Categories with words of their own, and those of a figure, are ones that a rubric or another part names."""
+    known = {*rubrics, *(category for one in protocol.criteria.values() for category in one.categories or [])}
+    of_figures = {name: figure.categories or [] for name, figure in protocol.figures.items()}
+    for name, criterion in protocol.criteria.items():
+        named = known.union(*of_figures.values())
+        _refuse_unknown(f"protocol.criteria.{name}.by_category", criterion.by_category, named)
+    for name, categories in of_figures.items():
+        others = [own for other, own in of_figures.items() if other != name]
+        _refuse_unknown(f"protocol.figures.{name}.categories", categories, known.union(*others))
+
+
+def _refuse_unknown(place: str, given: Iterable[str], known: set[str]) -> None:
+    for category in given:
+        if category not in known:
+            near = difflib.get_close_matches(category, known, 1, 0.6) or sorted(known)[:20]
+            raise UserError(f"{place}: there is no category {category!r}; there is {', '.join(near)}")
 
 
 def _problems(criterion: CriterionConfig, rubrics: dict[str, RubricConfig]) -> Iterator[str]:

@@ -352,7 +352,8 @@ def test_published_figures_name_figures_of_the_protocol_and_where_they_were_read
     ("overrides", "said"),
     [
         (["judge.mode=expected"], "asks for several in one reply"),
-        (["judge.compare_with_original=true"], "whose criteria say which images the judge sees"),
+        (["judge.compare_with_original=true"], "images the judge sees; give judge.compare_with_original=false"),
+        (["protocol.figures.overall.categories=[nosuch]"], "figures.overall.categories: there is no category 'nosuch'"),
         (["protocol.scores.SC=['foo(success)']"], "cannot stand in a formula"),
         (["protocol.scores.SC=['min(success, luck)']"], "needs 'luck'"),
         (["+protocol.scores.success=['1']"], "a number has that name already"),
@@ -379,6 +380,12 @@ def test_what_has_no_meaning_is_refused_in_a_sentence(overrides, said):
 def test_a_protocol_whose_figure_counts_whole_numbers_has_no_expected_values():
     with pytest.raises(UserError, match="its figures count whole numbers"):
         config("rise", "judge.mode=expected")
+
+
+@pytest.mark.parametrize("rubric", NAMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_protocol_is_taken_beside_the_rubrics_of_another_dataset(name, rubric):
+    assert config(rubric, f"protocol={name}").protocol.name == name
 
 
 def own_prompts(folder, **changes):
@@ -423,6 +430,10 @@ def test_a_benchmark_s_own_prompts_take_the_place_of_ours_and_stay_with_the_run(
             "no user_template for category",
         ),
         ({"perceptual_quality": {"user_template": "{instruction}"}}, "the placeholder {instruction}"),
+        (
+            {"perceptual_quality": {"user_template": "x", "by_category": {"Ps_human:": {"user_template": "x"}}}},
+            "perceptual_quality.by_category: there is no category 'Ps_human:'; there is ps_human$",
+        ),
     ],
 )
 def test_a_prompt_file_that_does_not_fit_is_refused(tmp_path, changes, said):
