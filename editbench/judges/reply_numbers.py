@@ -34,12 +34,15 @@ _SAID = re.compile(
     r"\d|\b(?:zero|two|three|four|five|six|seven|eight|nine|ten)\b|\b(?:to|that|it|be|is|an?|:) one\b", re.I
 )
 _FINAL = re.compile(
-    r"\b(?:final(?: (?:score|rating|grade|answer|verdict))?|(?:overall|total|new) (?:score|rating|grade))"
-    r"(?: is| of| to| ?[:=])? ?(\d{1,3}(?:\.\d+)?)",
+    r"\b(?:final(?: (?:score|rating|grade|answer|verdict))?|(?:overall|total|new) (?:score|rating|grade|value|number)|"
+    r"(?:i|we)(?:['’](?:d|ll)| would| will)? (?:give|rate|score|award|grade)(?: it| this| that)?(?: an?)?|"
+    r"it(?:['’]s| is) an?)(?: is| of| to| ?[:=])? ?(\d{1,3}(?:\.\d+)?)",
     re.I,
 )
-_CHANGED = r"\bor rather\b|\bmake (?:it|that)\b|\bon second thoughts?\b|\bscratch that\b|\bi mean\b"
-_FOLLOWS = re.compile(r"\s*(?:\Z|\n|[.;|!])|(?:,| ?\(| -+)(?!\s?\d)| (?:because|since|as)\b", re.I)
+_CHANGED = (
+    r"\bor rather\b|\bmake (?:it|that)\b|\bon second thoughts?\b|\bscratch that\b|\bi mean\b|\bsorry\b|\bno[,:] \d"
+)
+_FOLLOWS = re.compile(r"\s*(?:\Z|\n|[.;|!])|(?:,| ?\(| -+(?![->]))(?!\s?\d)| (?:because|since|as)\b", re.I)
 
 
 def read_numbers(reply: str, form: Form, completion: str | None = None) -> list[float] | None:
@@ -74,9 +77,9 @@ def _taken_back(text: str, form: Form, found: list[float]) -> bool:
                 spans.append((match.start(), of.end() if of else number.end()))
     if not spans and BLANK not in text:
         spans = [match.span() for match in _LIST.finditer(text)]
-    for start, end in sorted(spans, reverse=True):
-        text = text[:start] + BLANK + text[end:]
-    behind = text.partition(BLANK)[2]
+    ends = [0, *(end for _, end in sorted(spans))]
+    starts = [*(start for start, _ in sorted(spans)), len(text)]
+    behind = BLANK.join(text[end:start] for end, start in zip(ends, starts, strict=True)).partition(BLANK)[2]
     if len(found) == 1 and any(float(match[1]) != found[0] for match in _FINAL.finditer(behind)):
         return True
     any_name = "|".join(re.escape(name) for own in _names(form) for name in own)
@@ -153,7 +156,7 @@ def _label(names: list[str]) -> re.Pattern[str]:
 
 def _begins(text: str, start: int) -> bool:
     """Whether a line, a sentence, or a part of one begins at a place."""
-    return bool(_START.search(text[:start].rpartition("\n")[2][-80:]))
+    return bool(_START.search(text[max(0, start - 80) : start].rpartition("\n")[2]))
 
 
 def _behind(text: str, at: int, form: Form) -> float | None:

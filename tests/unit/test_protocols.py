@@ -273,6 +273,10 @@ def test_a_number_off_the_scale_or_in_doubt_is_none(reply):
         *((f"Quality: 4{behind}", ONE) for behind in ("\nActually, make that 2.", "\nCorrection: 2", ", or rather 3")),
         *((f"Quality: 4{behind}", ONE) for behind in ("; final score 3", "\nHmm.\nIt should be two.")),
         ("Quality: 5\nNo, the background changed, so I lower it to 2.", ONE),
+        *(
+            (f"Quality: 4{behind}", ONE)
+            for behind in (" -> 3", "\nSorry, 3.", "\nNo: 3", "\nNew value: 2", "\nI give it a 2.")
+        ),
         ('{"score": 4}\nCorrection: 2', ONE),
         ("Success: 8\nRestraint: 9\nHmm, Restraint should be 2.", TWO),
         ("Success: 8. Actually 6.\nRestraint: 9", TWO),
