@@ -50,7 +50,7 @@ class RecordReader:
             "subset": category,
             "id" if _has(fields, "id") else "original_image_path": sample_id,
         }
-        follows = fields.get(FOLLOWS)
+        follows = None if fields.get(FOLLOWS) == "" else fields.get(FOLLOWS)
         if follows is not None:
             texts[FOLLOWS] = str(follows) if type(follows) is int else follows
         if fields.get(REWRITTEN) not in (None, ""):
@@ -70,7 +70,7 @@ class RecordReader:
             source_error=source_error,
             locator=locator,
             repeat_id=repeat_id,
-            extra=extra_fields(fields, {"src_img_b64", *texts} - {"original_image_path"}),
+            extra=extra_fields(fields, {"src_img_b64", FOLLOWS, *texts} - {"original_image_path"}),
             follows=texts.get(FOLLOWS),
             rewritten=texts.get(REWRITTEN),
         )

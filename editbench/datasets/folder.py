@@ -79,7 +79,7 @@ class Folder:
             elif self._columns.wants(row.values):
                 records += 1
                 yield from self._columns.records(row)
-        self._columns.check_language(records)
+        self._columns.check_scan(records)
 
     def read(self, locator: list[int | str]) -> bytes | list[bytes]:
         """Read the images at [path, …]."""

@@ -78,7 +78,7 @@ class Parquet:
                         yield from self._columns.records(row)
             except ValueError as error:
                 raise UserError(f"dataset.path: {path} {error}") from error
-        self._columns.check_language(records)
+        self._columns.check_scan(records)
 
     def read(self, locator: list[int | str]) -> bytes | list[bytes]:
         """Read the images at [file, group, row of the group]."""
