@@ -177,9 +177,7 @@ def test_a_field_of_several_that_no_row_has_is_refused(tmp_path: Path, what: str
     (tmp_path / "t.json").write_text('[{"image": "1.png", "instruction": "Add"}]', encoding="utf-8")
     settings = ["dataset=folder", f"dataset.path={tmp_path / 't.json'}", f"dataset.fields.{what}=[{what},turn_3]"]
     config = configuration.load([*settings, "editor=fake", "judge=fake", f"run_dir={tmp_path / 'run'}"])
-    with pytest.raises(
-        UserError, match=f"dataset.fields.{what}: no row has a field 'turn_3'; there are _folder, image"
-    ):
+    with pytest.raises(UserError, match=f"fields.{what}: no row has a field 'turn_3'; there are _folder, image"):
         ensure_plan(config, RunDir(tmp_path / "run"))
 
 
