@@ -58,10 +58,11 @@ def _notes(report: Report) -> str:
     if by_protocol:
         by_protocol += f" The value is {official[0]['name']}{_within(official[0]['interval'])}. Beside it: "
     mean = f" {overall['mean']:.3f}" if by_protocol else ""
+    of = f"{counts['scored']} of {counts['planned']} samples{_within(overall['interval'])}"
     return (
-        f"editbench {report['editbench']}: {by_protocol}mean score{mean} from {low:g} to {high:g} of {counts['scored']} "
-        f"of {counts['planned']} samples{_within(overall['interval'])}; {failed} without a score are not in it; judged by "
-        f"{judge_words(report)}, not by the benchmark's own scorer{''.join(f'; {note}' for note in report['notes'])}"
+        f"editbench {report['editbench']}: {by_protocol}mean score{mean} from {low:g} to {high:g} of {of}; {failed} "
+        f"without a score are not in it; judged by {judge_words(report)}, not by the benchmark's own "
+        f"scorer{''.join(f'; {note}' for note in report['notes'])}"
     )
 
 
