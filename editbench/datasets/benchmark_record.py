@@ -10,6 +10,7 @@ from editbench.datasets.base import NO_CATEGORY, BadRecord, Record, one_or_all
 from editbench.datasets.extra import extra_fields
 from editbench.datasets.ids import image_ids
 from editbench.datasets.image_files import ImageFiles
+from editbench.datasets.masks import MASK, mask_problem
 
 FOLLOWS = "follows"
 """Field with the id of the record that a record follows in a chain."""
@@ -36,6 +37,12 @@ class RecordReader:
 
     def parse(self, data: bytes, locator: list[int | str], outer_category: str | None = None) -> Record | BadRecord:
         """Read one JSON object; `locator` begins with its index."""
+        record = self._parse(data, locator, outer_category)
+        wrong = mask_problem(record.extra.get(MASK), self._images) if isinstance(record, Record) else ""
+        return BadRecord(int(locator[0]), record.sample_id, wrong) if wrong else record
+
+    def _parse(self, data: bytes, locator: list[int | str], outer_category: str | None = None) -> Record | BadRecord:
+        """Read one JSON object, whatever its mask is: a mask that is gone since costs no picture."""
         index = int(locator[0])
         fields = _parse_object(data, index)
         if isinstance(fields, BadRecord):
@@ -81,7 +88,7 @@ class RecordReader:
         Raises:
             ValueError: it cannot be had, or the object is no longer a record.
         """
-        record = self.parse(data, locator)
+        record = self._parse(data, locator)
         if isinstance(record, BadRecord):
             raise ValueError(f"record {record.index} is no longer what was planned: {record.problem}")
         if record.source_error:

@@ -43,6 +43,7 @@ class Row:
         images: Paths of its images as the dataset writes them, an empty text for one without.
         locator: Where its images are.
         problem: What is wrong with its images; empty if nothing is known to be.
+        mask_problem: What is wrong with its mask; empty if nothing is, or it has none.
     """
 
     index: int
@@ -50,6 +51,7 @@ class Row:
     images: list[str]
     locator: list[int | str]
     problem: str = ""
+    mask_problem: str = ""
 
 
 class Columns:
@@ -159,7 +161,8 @@ class Columns:
         rewritten = None if _is_missing(rewritten) else rewritten
         sample_id, repeat_id = self._ids(row, category, instruction)
         follows = None if follows == "" else str(follows) if type(follows) is int else follows
-        problems = [row.problem or self._too_many(row.images) if follows is None else ""] + [
+        of_images = row.problem or self._too_many(row.images) if follows is None else ""
+        problems = [of_images, row.mask_problem] + [
             self._wrong(what, value, row.values)
             for what, value in {
                 "instruction": instruction,

@@ -9,6 +9,7 @@ from editbench.config.annotations import Count
 from editbench.datasets.base import BadRecord, Record, one_or_all
 from editbench.datasets.columns import Columns, Names, Row
 from editbench.datasets.image_files import ImageFiles
+from editbench.datasets.masks import MASK, mask_problem
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class Parquet:
         pairs = zip(places, file.rows(self._picture_columns(file)), strict=True)
         for position, (place, (values, paths)) in enumerate(pairs, index):
             problem = "" if paths else "has no image"
-            yield Row(position, values, [path or "" for path in paths], list(place), problem)
+            wrong_mask = mask_problem(values.get(MASK), self._images)
+            yield Row(position, values, [path or "" for path in paths], list(place), problem, wrong_mask)
 
     def _open(self, number: int) -> "ColumnFile":
         from editbench.datasets.column_files import open_columns
