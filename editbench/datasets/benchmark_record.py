@@ -11,6 +11,7 @@ from editbench.datasets.extra import extra_fields
 from editbench.datasets.ids import image_ids
 from editbench.datasets.image_files import ImageFiles
 from editbench.datasets.masks import MASK, mask_problem
+from editbench.text import kind
 
 FOLLOWS = "follows"
 """Field with the id of the record that a record follows in a chain."""
@@ -131,7 +132,7 @@ def not_text(value: Any) -> str:
     if value is None:
         return "is missing"
     if not isinstance(value, str):
-        return f"is a {type(value).__name__}, must be text"
+        return f"is {kind(value)}, must be text"
     if not value.isascii() and _SURROGATE.search(value):
         return "holds half a surrogate pair, which no file can hold"
     return ""
@@ -174,7 +175,7 @@ def _parse_object(data: bytes, index: int) -> dict[str, Any] | BadRecord:
     except (ValueError, RecursionError) as error:
         return BadRecord(index, "?", f"is no JSON: {error}")
     if not isinstance(fields, dict):
-        return BadRecord(index, "?", f"is a {type(fields).__name__}, must be an object")
+        return BadRecord(index, "?", f"is {kind(fields)}, must be an object")
     return fields
 
 

@@ -1,5 +1,7 @@
 """A result as the Hugging Face hub shows it on a model's page: `.eval_results/<name>.yaml`."""
 
+import re
+
 import yaml
 
 from editbench.errors import UserError
@@ -26,6 +28,8 @@ def eval_results(report: Report, dataset_id: str | None, task_id: str | None, so
             "to=hf needs dataset_id=<owner/name> of the benchmark on the hub, and task_id=<task> as its eval.yaml has "
             "it: a run knows neither"
         )
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset_id):
+        raise UserError(f"dataset_id={dataset_id}: must be owner/name of a dataset on the hub")
     try:
         from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
     except ImportError as error:

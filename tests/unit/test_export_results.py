@@ -184,6 +184,8 @@ def test_huggingface_hub_reads_its_entry(do):
 def test_the_hub_s_names_are_asked_for_and_not_guessed(do):
     with pytest.raises(UserError, match="needs dataset_id=<owner/name>"):
         do("hf", "edit.yaml", dataset_id="owner/bench")
+    with pytest.raises(UserError, match="dataset_id=bench: must be owner/name of a dataset on the hub"):
+        do("hf", "edit.yaml", dataset_id="bench", task_id="default")
 
 
 # ---- inspect_ai ----
