@@ -6,7 +6,7 @@ Pixels travel as PIL images of mode RGB, upright; files as bytes.
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from editbench.config.schema import SourceConfig
 from editbench.errors import InvalidOutputError
@@ -48,7 +48,9 @@ def decode_rgb(data: bytes, limits: SourceConfig | None = None) -> Image.Image:
         raise
     except Exception as error:  # Pillow raises many types on broken files: OSError, SyntaxError, struct.error …
         accepted = f" (source.formats accepts {', '.join(limits.formats)})" if limits else ""
-        raise ValueError(f"the {len(data)} bytes are no readable image{accepted}: {error}") from error
+        unknown = isinstance(error, UnidentifiedImageError)  # whose own words are of an object in memory
+        why = "it is no image that Pillow knows" if unknown else error
+        raise ValueError(f"the {len(data)} bytes are no readable image{accepted}: {why}") from error
     return _to_rgb(image)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from editbench.components.check import check_metric
-from editbench.components.load import open_dataset
+from editbench.components.load import metric_bounds, open_dataset
 from editbench.config.schema import ComponentConfig, Config
 from editbench.datasets.masks import UNREADABLE, has_mask, mask_digest
 from editbench.errors import UserError
@@ -52,10 +52,12 @@ class Looks:
             be read; `thumbs`: paths of `source` and `edited` in the run folder, each None if it cannot be read, and of
             a sample with several source images the paths of the others under `more_sources`.
         notes: What could not be read, a sentence each.
+        bounds: Lowest and highest value of the metric's figures by name, as far as they are known.
     """
 
     images: dict[tuple[str, str | None], dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def of(self, sample_id: str, image_sha256: str | None) -> dict[str, Any]:
         """`pixels`, `thumbs` and `metrics` of a sample's edit; None if it was not looked at."""
@@ -107,7 +109,8 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
     remove_other_thumbs(run_dir.thumbs, {name for task in tasks for name in task.names})
     there = {path.name for path in run_dir.thumbs.iterdir()}
     found = {(task.sample.sample_id, task.edit.sha256): _found(task, wanted, there) for task in tasks}
-    return Looks(found, _notes(looks, len(tasks)) + _mask_notes(wanted.values()))
+    bounds = metric_bounds(config.metric) if config.metric else {}
+    return Looks(found, _notes(looks, len(tasks)) + _mask_notes(wanted.values()), bounds)
 
 
 def _depends_on(samples: Sequence[Sample], place: Place) -> dict[str, str]:

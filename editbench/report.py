@@ -125,7 +125,7 @@ def build_report(
         "errors": count_causes(outcomes),
         "shape": shape,
         "controls": controls,
-        "metrics": summarize_metrics(outcomes, results.scale),
+        "metrics": summarize_metrics(outcomes, results.scale, looks.bounds),
         "editor": editor,
         "judge": judge,
         "phases": {"edit": edit_phase, "score": score_phase},

@@ -34,6 +34,12 @@ def printable(text: str, kept: str = "") -> str:
     )
 
 
+def kind(value: Any) -> str:
+    """What a value of JSON is, for a sentence: `null`, `an int`, `a list`."""
+    name = type(value).__name__
+    return "null" if value is None else f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
 def redact(value: Any, key: str = "") -> Any:
     """Copy plain data with a digest in place of everything that looks like a secret by its key.
 

@@ -95,9 +95,10 @@ def find_edit_tasks(config: Config, run_dir: RunDir, plan: Plan, checkpoint: Che
             anew.add(sample.sample_id)
             continue
         differs = edit.unit != unit and own is not None and _comparable(config.editor, checkpoint)
-        changed += differs
+        retried = config.retry_failed and edit.state != "edited"
+        changed += differs and not retried  # such as one whose picture was missing, and is there now
         outdated = differs or (sample.follows is not None and not _is_made_of(edit, before))
-        if outdated or sample.sample_id in lost or (config.retry_failed and edit.state != "edited"):
+        if outdated or sample.sample_id in lost or retried:
             tasks.append(task)
             anew.add(sample.sample_id)
         else:

@@ -5,7 +5,7 @@ A metric is any class with `measure(sample, source, edited)`, named by `_target_
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from PIL import Image
 
@@ -15,7 +15,11 @@ from editbench.run.records import Sample
 
 
 class Metric(Protocol):
-    """Measures an edit from the pictures, without a judge."""
+    """Measures an edit from the pictures, without a judge.
+
+    A class may have `BOUNDS`, the lowest and highest value that a figure can have, as a pair by its name: the report's
+    intervals end there.
+    """
 
     def measure(self, sample: Sample, source: Image.Image, edited: Image.Image) -> dict[str, float | None]:
         """Measure one edit.
@@ -41,7 +45,7 @@ class KnownTruth:
         UserError: no such file, or it is no JSON list of records with pictures.
     """
 
-    NAMES = ("true_score", "true_strict", "true_cells")
+    BOUNDS: ClassVar = {"true_score": (0.0, 10.0), "true_strict": (0.0, 1.0), "true_cells": (0.0, 1.0)}
 
     def __init__(self, records: str) -> None:
         path = Path(records).expanduser()
@@ -67,7 +71,7 @@ class KnownTruth:
     def measure(self, sample: Sample, source: Image.Image, edited: Image.Image) -> dict[str, float | None]:
         """Give `true_score` (0 to 10), `true_strict` (0 or 1) and `true_cells` (0 to 1); None without a target."""
         if sample.sample_id not in self._targets:
-            return dict.fromkeys(self.NAMES)
+            return dict.fromkeys(self.BOUNDS)
         path, cells = self._targets[sample.sample_id]
         with Image.open(path) as target:
             truth = true_score(source, edited, Truth(target.convert("RGB"), cells))

@@ -52,6 +52,11 @@ def open_metric(settings: ComponentConfig) -> "Metric":
     return metric
 
 
+def metric_bounds(settings: ComponentConfig) -> dict[str, tuple[float, float]]:
+    """Lowest and highest value of a metric's figures by name, as far as its class tells them."""
+    return dict(getattr(component_class(settings, "metric"), "BOUNDS", {}))
+
+
 def find_checkpoint(settings: ComponentConfig, download: bool) -> Checkpoint | None:
     """Find the checkpoint that settings name, with its LoRA if they name one.
 

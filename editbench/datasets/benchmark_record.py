@@ -10,6 +10,8 @@ from editbench.datasets.base import NO_CATEGORY, BadRecord, Record, one_or_all
 from editbench.datasets.extra import extra_fields
 from editbench.datasets.ids import image_ids
 from editbench.datasets.image_files import ImageFiles
+from editbench.datasets.masks import MASK, mask_problem
+from editbench.text import kind
 
 FOLLOWS = "follows"
 """Field with the id of the record that a record follows in a chain."""
@@ -36,6 +38,12 @@ class RecordReader:
 
     def parse(self, data: bytes, locator: list[int | str], outer_category: str | None = None) -> Record | BadRecord:
         """Read one JSON object; `locator` begins with its index."""
+        record = self._parse(data, locator, outer_category)
+        wrong = mask_problem(record.extra.get(MASK), self._images) if isinstance(record, Record) else ""
+        return BadRecord(int(locator[0]), record.sample_id, wrong) if wrong else record
+
+    def _parse(self, data: bytes, locator: list[int | str], outer_category: str | None = None) -> Record | BadRecord:
+        """Read one JSON object, whatever its mask is: a mask that is gone since costs no picture."""
         index = int(locator[0])
         fields = _parse_object(data, index)
         if isinstance(fields, BadRecord):
@@ -50,7 +58,7 @@ class RecordReader:
             "subset": category,
             "id" if _has(fields, "id") else "original_image_path": sample_id,
         }
-        follows = fields.get(FOLLOWS)
+        follows = None if fields.get(FOLLOWS) == "" else fields.get(FOLLOWS)
         if follows is not None:
             texts[FOLLOWS] = str(follows) if type(follows) is int else follows
         if fields.get(REWRITTEN) not in (None, ""):
@@ -70,7 +78,7 @@ class RecordReader:
             source_error=source_error,
             locator=locator,
             repeat_id=repeat_id,
-            extra=extra_fields(fields, {"src_img_b64", *texts} - {"original_image_path"}),
+            extra=extra_fields(fields, {"src_img_b64", FOLLOWS, *texts} - {"original_image_path"}),
             follows=texts.get(FOLLOWS),
             rewritten=texts.get(REWRITTEN),
         )
@@ -81,7 +89,7 @@ class RecordReader:
         Raises:
             ValueError: it cannot be had, or the object is no longer a record.
         """
-        record = self.parse(data, locator)
+        record = self._parse(data, locator)
         if isinstance(record, BadRecord):
             raise ValueError(f"record {record.index} is no longer what was planned: {record.problem}")
         if record.source_error:
@@ -124,7 +132,7 @@ def not_text(value: Any) -> str:
     if value is None:
         return "is missing"
     if not isinstance(value, str):
-        return f"is a {type(value).__name__}, must be text"
+        return f"is {kind(value)}, must be text"
     if not value.isascii() and _SURROGATE.search(value):
         return "holds half a surrogate pair, which no file can hold"
     return ""
@@ -167,7 +175,7 @@ def _parse_object(data: bytes, index: int) -> dict[str, Any] | BadRecord:
     except (ValueError, RecursionError) as error:
         return BadRecord(index, "?", f"is no JSON: {error}")
     if not isinstance(fields, dict):
-        return BadRecord(index, "?", f"is a {type(fields).__name__}, must be an object")
+        return BadRecord(index, "?", f"is {kind(fields)}, must be an object")
     return fields
 
 

@@ -43,6 +43,7 @@ class Row:
         images: Paths of its images as the dataset writes them, an empty text for one without.
         locator: Where its images are.
         problem: What is wrong with its images; empty if nothing is known to be.
+        mask_problem: What is wrong with its mask; empty if nothing is, or it has none.
     """
 
     index: int
@@ -50,6 +51,7 @@ class Row:
     images: list[str]
     locator: list[int | str]
     problem: str = ""
+    mask_problem: str = ""
 
 
 class Columns:
@@ -86,6 +88,7 @@ class Columns:
         if language is not None and self._names["language"] is None:
             raise UserError(f"dataset.language={language}: give dataset.fields.language, which field tells it")
         self._languages: set[str] = set()
+        self._fields: set[str] = set()
 
     @property
     def images(self) -> list[str]:
@@ -105,19 +108,28 @@ class Columns:
         return None if _is_missing(found) else found
 
     def wants(self, values: Mapping[str, Any]) -> bool:
-        """Whether a row is in the language that is asked for."""
+        """Whether a row is in the language that is asked for; takes note of its fields."""
+        self._fields |= values.keys()
         if self._language is None:
             return True
         found = str(self._get(values, "language"))
         self._languages.add(found)
         return found == self._language
 
-    def check_language(self, records: int) -> None:
-        """Check that a scan that is over found records in the language asked for.
+    def check_scan(self, records: int) -> None:
+        """Check that a scan that is over found records in the language asked for, and all fields that make them up.
 
         Raises:
-            UserError: it found rows in other languages alone.
+            UserError: it found rows in other languages alone, or of several fields with images or turns one in no row.
         """
+        for what in ("image", "instruction"):
+            names = self._names[what]
+            missing = [name for name in names if name not in self._fields] if isinstance(names, list) else []
+            if missing and len(missing) < len(names or []):  # with none, every row says that it has none
+                raise UserError(
+                    f"dataset.fields.{what}: no row has a field {missing[0]!r}; there are "
+                    f"{', '.join(sorted(self._fields)[:12])}: correct the name or leave it out"
+                )
         if not records and self._languages:
             found = ", ".join(sorted(self._languages)[:10])
             raise UserError(f"dataset.language={self._language}: no record is in that language; found {found}")
@@ -149,7 +161,8 @@ class Columns:
         rewritten = None if _is_missing(rewritten) else rewritten
         sample_id, repeat_id = self._ids(row, category, instruction)
         follows = None if follows == "" else str(follows) if type(follows) is int else follows
-        problems = [row.problem or self._too_many(row.images) if follows is None else ""] + [
+        of_images = row.problem or self._too_many(row.images) if follows is None else ""
+        problems = [of_images, row.mask_problem] + [
             self._wrong(what, value, row.values)
             for what, value in {
                 "instruction": instruction,

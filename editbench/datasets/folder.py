@@ -10,7 +10,7 @@ from editbench.config.annotations import Count
 from editbench.datasets.base import BadRecord, Record, one_or_all
 from editbench.datasets.columns import Columns, Names, Row
 from editbench.datasets.image_files import ImageFiles
-from editbench.datasets.masks import MASK
+from editbench.datasets.masks import MASK, mask_problem
 from editbench.datasets.tables import ENDINGS, FOLDER, read_rows
 from editbench.errors import UserError
 
@@ -62,7 +62,9 @@ class Folder:
         """Size and time of the last change of every table; digest of the same of all images."""
         tables = {str(file.relative_to(self._root)): _state(file) for file in self._tables}
         rows = [row for row in self._rows() if isinstance(row, Row)]
-        paths = [path for row in rows for path in (*row.images, self._columns.reference(row.values))]
+        paths = [
+            path for row in rows for path in (*row.images, self._columns.reference(row.values), row.values.get(MASK))
+        ]
         images = {path: self._images.state(path) for path in paths if isinstance(path, str)}
         return {"tables": tables, "images": hashlib.sha256(json.dumps(images).encode()).hexdigest()}
 
@@ -79,7 +81,7 @@ class Folder:
             elif self._columns.wants(row.values):
                 records += 1
                 yield from self._columns.records(row)
-        self._columns.check_language(records)
+        self._columns.check_scan(records)
 
     def read(self, locator: list[int | str]) -> bytes | list[bytes]:
         """Read the images at [path, …]."""
@@ -102,8 +104,9 @@ class Folder:
 
     def _row(self, index: int, values: dict[str, Any]) -> Row:
         paths, problem = self._image_paths(values)
+        wrong_mask = mask_problem(values.get(MASK), self._images)
         if problem:
-            return Row(index, values, [], [], problem)
+            return Row(index, values, [], [], problem, wrong_mask)
         inside = self._together or values[FOLDER] == "."
         placed = paths if inside else [f"{values[FOLDER]}/{path}" for path in paths]
         reference = self._columns.reference(values)
@@ -112,7 +115,7 @@ class Folder:
                 self._images.find(path)
         except ValueError as error:
             problem = str(error)
-        return Row(index, values, placed, list(placed), problem)
+        return Row(index, values, placed, list(placed), problem, wrong_mask)
 
     def _placed(self, values: dict[str, Any]) -> dict[str, Any]:
         """Place a row's mask and reference as its image is placed."""

@@ -1,6 +1,7 @@
 """Masks: pictures that say where an edit belongs, named by samples and read when the report measures their edits."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,8 @@ from PIL import Image
 from editbench import images
 from editbench.config.schema import SourceConfig
 from editbench.datasets.base import Dataset, read_named
+from editbench.datasets.extra import MAX_EXTRA_CHARS
+from editbench.datasets.image_files import ImageFiles
 from editbench.run.records import Sample
 
 MASK = "mask"
@@ -16,6 +19,22 @@ MASK = "mask"
 
 UNREADABLE = "unreadable"
 """In place of the digest of a mask that cannot be read."""
+
+
+def mask_problem(value: Any, images: ImageFiles) -> str:
+    """What keeps a record's mask from being the path of a file; empty if nothing does, or it has no mask.
+
+    A text that is too long for the plan (a mask in base64) is no path, and stays in the dataset.
+    """
+    if value is None or value == "" or value != value or (isinstance(value, str) and len(value) > MAX_EXTRA_CHARS):
+        return ""
+    if not isinstance(value, str):
+        return f"{MASK} is {str(value)[:40]}, must be the path of an image"
+    try:
+        images.find(value)
+    except ValueError as error:
+        return f"{MASK}: {error}"
+    return ""
 
 
 def has_mask(sample: Sample) -> bool:

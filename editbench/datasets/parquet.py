@@ -9,6 +9,7 @@ from editbench.config.annotations import Count
 from editbench.datasets.base import BadRecord, Record, one_or_all
 from editbench.datasets.columns import Columns, Names, Row
 from editbench.datasets.image_files import ImageFiles
+from editbench.datasets.masks import MASK, mask_problem
 from editbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Parquet:
                         yield from self._columns.records(row)
             except ValueError as error:
                 raise UserError(f"dataset.path: {path} {error}") from error
-        self._columns.check_language(records)
+        self._columns.check_scan(records)
 
     def read(self, locator: list[int | str]) -> bytes | list[bytes]:
         """Read the images at [file, group, row of the group]."""
@@ -116,7 +117,8 @@ class Parquet:
         pairs = zip(places, file.rows(self._picture_columns(file)), strict=True)
         for position, (place, (values, paths)) in enumerate(pairs, index):
             problem = "" if paths else "has no image"
-            yield Row(position, values, [path or "" for path in paths], list(place), problem)
+            wrong_mask = mask_problem(values.get(MASK), self._images)
+            yield Row(position, values, [path or "" for path in paths], list(place), problem, wrong_mask)
 
     def _open(self, number: int) -> "ColumnFile":
         from editbench.datasets.column_files import open_columns

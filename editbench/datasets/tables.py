@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from editbench.errors import UserError
+from editbench.text import kind
 
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv")
 FOLDER = "_folder"
@@ -70,7 +71,7 @@ def _json(path: Path, text: str) -> list[dict[str, Any] | str]:
         return [{KEY: key, **row} if isinstance(row, dict) else _no_object(row) for key, row in content.items()]
     if isinstance(content, list):
         return [row if isinstance(row, dict) else _no_object(row) for row in content]
-    raise UserError(f"{path}: is a {type(content).__name__}, must be a list of objects or a dict of key to object")
+    raise UserError(f"{path}: is {kind(content)}, must be a list of objects or a dict of key to object")
 
 
 def _json_lines(text: str) -> Iterator[dict[str, Any] | str]:
@@ -96,4 +97,4 @@ def _delimited(path: Path, text: str, delimiter: str) -> Iterator[dict[str, Any]
 
 
 def _no_object(row: Any) -> str:
-    return f"is a {type(row).__name__}, must be an object"
+    return f"is {kind(row)}, must be an object"

@@ -1,10 +1,11 @@
-"""What exports of results take from a report: names of models, times, and what has no score."""
+"""What exports of results take from a report: names of models, times, official figures, and what has no score."""
 
 import datetime
 import re
 from typing import Any
 
 from editbench.errors import UserError
+from editbench.views.official import official_sentence
 
 Report = dict[str, Any]
 
@@ -34,6 +35,17 @@ def started(report: Report) -> datetime.datetime:
     """When the last start of the phase that began first was, in UTC; the report's time if that is on no record."""
     times = [phase["started"] for phase in report["phases"].values() if phase]
     return datetime.datetime.fromisoformat(min(times, default=report["created"]))
+
+
+def official_figures_of(report: Report) -> list[dict[str, Any]]:
+    """The figures of the run's protocol that have a value, the headline first; empty for a protocol without figures."""
+    official = report.get("official") or {"figures": []}
+    return [figure for figure in official["figures"] if figure["value"] is not None]
+
+
+def protocol_words(report: Report) -> str:
+    """By which protocol and whose prompts, and what its headline figure rests on; empty without official figures."""
+    return official_sentence(report["official"]) if report.get("official") else ""
 
 
 def check_scored(report: Report, to: str) -> None:

@@ -1,13 +1,16 @@
 """A result as the Hugging Face hub shows it on a model's page: `.eval_results/<name>.yaml`."""
 
+import re
+
 import yaml
 
 from editbench.errors import UserError
-from editbench.exports.figures import Report, check_scored, judge_words
+from editbench.exports.figures import Report, check_scored, judge_words, official_figures_of, protocol_words
+from editbench.views.official import scale_of
 
 
 def eval_results(report: Report, dataset_id: str | None, task_id: str | None, source_url: str | None) -> str:
-    """Lay the run's mean out as one entry.
+    """Lay the run's headline out as one entry: the protocol's first figure, or the mean where it has none.
 
     Args:
         report: As `build_report` makes it.
@@ -16,7 +19,8 @@ def eval_results(report: Report, dataset_id: str | None, task_id: str | None, so
         source_url: Where the report can be read; None: nowhere.
 
     Raises:
-        UserError: no sample has a score, or dataset or task are not given: a run does not know what the hub calls them.
+        UserError: no sample has a score, or none that the headline is made of, or dataset or task are not given: a run
+            does not know what the hub calls them.
     """
     check_scored(report, "hf")
     if not dataset_id or not task_id:
@@ -24,6 +28,8 @@ def eval_results(report: Report, dataset_id: str | None, task_id: str | None, so
             "to=hf needs dataset_id=<owner/name> of the benchmark on the hub, and task_id=<task> as its eval.yaml has "
             "it: a run knows neither"
         )
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset_id):
+        raise UserError(f"dataset_id={dataset_id}: must be owner/name of a dataset on the hub")
     try:
         from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
     except ImportError as error:
@@ -31,7 +37,7 @@ def eval_results(report: Report, dataset_id: str | None, task_id: str | None, so
     entry = EvalResultEntry(
         dataset_id=dataset_id,
         task_id=task_id,
-        value=round(report["overall"]["mean"], 4),
+        value=round(_headline(report), 4),
         date=report["created"],
         source_url=source_url,
         source_name="editbench report" if source_url else None,
@@ -40,13 +46,29 @@ def eval_results(report: Report, dataset_id: str | None, task_id: str | None, so
     return yaml.safe_dump(eval_result_entries_to_yaml([entry]), allow_unicode=True, sort_keys=False, width=110)
 
 
+def _headline(report: Report) -> float:
+    official = report.get("official")
+    headline = official["figures"][0] if official else {"value": report["overall"]["mean"]}
+    if headline["value"] is None:
+        raise UserError(f"{report['run']}: no sample has a score that {headline['name']} is made of; see the report")
+    return float(headline["value"])
+
+
 def _notes(report: Report) -> str:
-    overall, counts = report["overall"], report["counts"]
-    interval = overall["interval"]
-    within = f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-    failed = counts["planned"] - counts["scored"]
+    """What the value is, by which protocol, and what it rests on."""
+    overall, counts, (low, high) = report["overall"], report["counts"], scale_of(report)
+    failed, official = counts["planned"] - counts["scored"], official_figures_of(report)
+    by_protocol = protocol_words(report)
+    if by_protocol:
+        by_protocol += f" The value is {official[0]['name']}{_within(official[0]['interval'])}. Beside it: "
+    mean = f" {overall['mean']:.3f}" if by_protocol else ""
+    of = f"{counts['scored']} of {counts['planned']} samples{_within(overall['interval'])}"
     return (
-        f"editbench {report['editbench']}: mean score from 0 to 10 of {counts['scored']} of {counts['planned']} samples"
-        f"{within}; {failed} without a score are not in it; judged by {judge_words(report)}, not by the benchmark's "
-        f"own scorer{''.join(f'; {note}' for note in report['notes'])}"
+        f"editbench {report['editbench']}: {by_protocol}mean score{mean} from {low:g} to {high:g} of {of}; {failed} "
+        f"without a score are not in it; judged by {judge_words(report)}, not by the benchmark's own "
+        f"scorer{''.join(f'; {note}' for note in report['notes'])}"
     )
+
+
+def _within(interval: list[float] | None) -> str:
+    return f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""

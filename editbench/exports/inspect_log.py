@@ -9,7 +9,17 @@ import json
 from typing import Any
 
 from editbench import __version__
-from editbench.exports.figures import Report, check_scored, dataset_name, judge_words, model_name, started
+from editbench.exports.figures import (
+    Report,
+    check_scored,
+    dataset_name,
+    judge_words,
+    model_name,
+    official_figures_of,
+    protocol_words,
+    started,
+)
+from editbench.views.official import scale_of
 
 _REASONS = {"unparsed": "grader_failed", "judge_failed": "scoring_failed"}
 
@@ -50,7 +60,13 @@ def inspect_log(report: Report) -> dict[str, str]:
             "model": f"editbench/{model_name(report)}",
             "config": {"limit": config.get("limit"), "epochs": 1},
             "packages": {"editbench": __version__},
-            "metadata": {"run": report["run"], "judge": judge_words(report), "notes": report["notes"]},
+            "metadata": {
+                "run": report["run"],
+                "judge": judge_words(report),
+                "scale": list(scale_of(report)),
+                "protocol": protocol_words(report),
+                "notes": report["notes"],
+            },
         },
         "plan": {"name": "plan", "steps": [{"solver": "edit", "params": {}}]},
         "results": {
@@ -62,7 +78,10 @@ def inspect_log(report: Report) -> dict[str, str]:
                     "scorer": scorer,
                     "scored_samples": counts["scored"],
                     "unscored_samples": counts["unparsed"] + counts["judge_failed"],
-                    "metrics": {name: {"name": name, "value": value} for name, value in _metrics(report).items()},
+                    "metrics": {
+                        **{name: {"name": name, "value": value} for name, value in _metrics(report).items()},
+                        **_official(report),
+                    },
                 }
             ],
         },
@@ -80,6 +99,14 @@ def _metrics(report: Report) -> dict[str, float]:
     for name, section in report["categories"].items():
         figures[f"mean_{name}"] = section["mean"]
     return {name: value for name, value in figures.items() if value is not None}
+
+
+def _official(report: Report) -> dict[str, Any]:
+    """The protocol's figures as metrics, each with what it rests on."""
+    return {
+        (name := f"official_{figure['name']}"): {"name": name, "value": figure["value"], "metadata": figure}
+        for figure in official_figures_of(report)
+    }
 
 
 def _sample(row: dict[str, Any], scorer: str) -> dict[str, Any]:

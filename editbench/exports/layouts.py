@@ -27,7 +27,10 @@ KRIS_CATEGORIES = (
 )
 RISE_CATEGORIES = ("temporal_reasoning", "causal_reasoning", "spatial_reasoning", "logical_reasoning")
 
-_NO_NAME = re.compile(r"""[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\:*?"<>|]|^[. ]|[. ]$|^$""")
+_TURNS = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""Characters that turn the direction in which a name is shown."""
+
+_NO_NAME = re.compile(rf"""[\x00-\x1f\x7f-\x9f{_TURNS}\ud800-\udfff/\\:*?"<>|]|^[. ]|[. ]$|^$""")
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.I)
 _LONGEST_NAME, _LONGEST_PATH = 200, 1000
 """Bytes; file systems take 255 for a name, and an ending comes behind."""

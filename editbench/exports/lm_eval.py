@@ -10,7 +10,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from editbench import __version__
-from editbench.exports.figures import Report, check_scored, dataset_name, judge_words, model_name, started
+from editbench.exports.figures import (
+    Report,
+    check_scored,
+    dataset_name,
+    judge_words,
+    model_name,
+    official_figures_of,
+    protocol_words,
+    started,
+)
+from editbench.views.official import scale_of
 
 _METRIC = "score"
 _FAILED = "failed_rate"
@@ -22,7 +32,7 @@ def lm_eval_files(report: Report) -> dict[str, str]:
 
     Returns:
         Text by file name. A category without a score has no `score,none`, and a sample without one has null: neither is
-        ever a number that nobody gave.
+        ever a number that nobody gave. The group has the figures of the run's protocol, as `official_<name>`.
 
     Raises:
         UserError: no sample has a score.
@@ -32,7 +42,7 @@ def lm_eval_files(report: Report) -> dict[str, str]:
     tasks = _task_names(group, report["categories"])
     sections = {tasks[name]: section for name, section in report["categories"].items()}
     metrics = {task: _metrics(task, section, section["counts"]["planned"]) for task, section in sections.items()}
-    overall = {group: _metrics(group, report["overall"], report["counts"]["planned"])}
+    overall = {group: _metrics(group, report["overall"], report["counts"]["planned"]) | _official(report)}
     content = {
         "results": {**overall, **metrics},
         "groups": overall,
@@ -40,7 +50,11 @@ def lm_eval_files(report: Report) -> dict[str, str]:
         "configs": {task: _config(task, report) for task in metrics},
         "versions": dict.fromkeys([group, *metrics], __version__),
         "n-shot": dict.fromkeys(metrics, 0),
-        "higher_is_better": {task: {_METRIC: True, _LOWEST: True, _FAILED: False} for task in [group, *metrics]},
+        "higher_is_better": {
+            task: {_METRIC: True, _LOWEST: True, _FAILED: False}
+            | {name.partition(",")[0]: True for name in values if name.startswith("official_")}
+            for task, values in {**overall, **metrics}.items()
+        },
         "n-samples": {
             task: {"original": section["counts"]["planned"], "effective": section["n"]}
             for task, section in sections.items()
@@ -79,6 +93,16 @@ def _metrics(task: str, section: dict[str, Any], planned: int) -> dict[str, Any]
     return {"name": task, "alias": task, "sample_len": planned, **known}
 
 
+def _official(report: Report) -> dict[str, Any]:
+    """The protocol's figures with their standard errors, as metrics of the group; metadata has the rest."""
+    found: dict[str, Any] = {}
+    for figure in official_figures_of(report):
+        error = figure["standard_error"]
+        found[f"official_{figure['name']},none"] = figure["value"]
+        found[f"official_{figure['name']}_stderr,none"] = "N/A" if error is None else error
+    return found
+
+
 def _config(task: str, report: Report) -> dict[str, Any]:
     return {
         "task": task,
@@ -86,7 +110,14 @@ def _config(task: str, report: Report) -> dict[str, Any]:
         "output_type": "generate_until",
         "num_fewshot": 0,
         "metric_list": [{"metric": _METRIC, "aggregation": "mean", "higher_is_better": True}],
-        "metadata": {"version": __version__, "judge": judge_words(report), "scale": [0, 10], **_run(report)},
+        "metadata": {
+            "version": __version__,
+            "judge": judge_words(report),
+            "scale": list(scale_of(report)),
+            "protocol": protocol_words(report),
+            "official": official_figures_of(report),
+            **_run(report),
+        },
     }
 
 

@@ -59,8 +59,9 @@ def scalars_of(report: Report) -> dict[str, float]:
     """What of a report is a number: scores with the ends of their intervals where there are any, and counts.
 
     Returns:
-        By names such as `overall/mean`, `category/physical/interval_low`, `count/unparsed`; what is not known is left
-        out. Scores are from 0 to 10, rates from 0 to 1.
+        By names such as `overall/mean`, `category/physical/interval_low`, `official/accuracy/value`, `count/unparsed`;
+        what is not known is left out. Scores are on the report's `scale`, official figures in their own unit, rates
+        from 0 to 1.
     """
     overall = report["overall"]
     found = _section("overall", overall)
@@ -68,6 +69,8 @@ def scalars_of(report: Report) -> dict[str, float]:
     found |= {"overall/macro_mean": macro["mean"]} | _interval("overall/macro", macro["interval"])
     for name, section in report["categories"].items():
         found |= _section(f"category/{name}", section)
+    for figure in (report.get("official") or {"figures": []})["figures"]:
+        found |= _official(f"official/{figure['name']}", figure)
     found |= {f"count/{name}": count for name, count in report["counts"].items()}
     return {name: float(value) for name, value in found.items() if value is not None}
 
@@ -93,6 +96,14 @@ def _section(name: str, section: dict[str, Any]) -> dict[str, float | None]:
         f"{name}/failed_rate": section["failed_rate"]["rate"],
     }
     return found | _interval(name, section["interval"])
+
+
+def _official(name: str, figure: dict[str, Any]) -> dict[str, float | None]:
+    """A figure of the run's protocol and what it rests on; nothing where it has no value."""
+    if figure["value"] is None:
+        return {}
+    known = ("value", "standard_error", "with_failures_as_min", "scored", "planned", "categories", "categories_planned")
+    return {f"{name}/{what}": figure[what] for what in known} | _interval(name, figure["interval"])
 
 
 def _interval(name: str, interval: list[float] | None) -> dict[str, float | None]:

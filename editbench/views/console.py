@@ -20,12 +20,16 @@ MAX_NAME_CHARS = 60
 
 def plan_table(plan: Plan) -> Table:
     """Samples per category."""
-    table = Table(title=f"{len(plan.samples)} samples planned" + f", {len(plan.skipped)} skipped" * bool(plan.skipped))
+    table = Table(title=f"{len(plan.samples)} samples planned" + _skipped(len(plan.skipped)))
     table.add_column("category")
     table.add_column("samples", justify="right")
     for category, count in sorted(Counter(sample.category for sample in plan.samples).items()):
         table.add_row(escape(short(category)), str(count))
     return table
+
+
+def _skipped(count: int) -> str:
+    return f", {count} record{'s' * (count > 1)} skipped" if count else ""
 
 
 def short(name: str) -> str:
@@ -47,6 +51,8 @@ def show_report(console: Console, report: dict[str, Any], path: Path) -> None:
         console.print(" ".join(said), markup=False, highlight=False)
     if report["best_category"]:
         console.print(f"best: {short(report['best_category'])}, worst: {short(report['worst_category'])}", markup=False)
+    if skipped := _skipped(report["counts"]["skipped"]):
+        console.print(f"{report['counts']['planned']} samples planned{skipped} as broken (report.md)", markup=False)
     for note in report["notes"]:
         console.print(printable(note), style="bold yellow", markup=False, highlight=False)
     console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)

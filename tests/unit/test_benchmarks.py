@@ -171,7 +171,7 @@ def test_kris_with_one_source_image_and_with_several(tmp_path):
 def test_imgedit_multi_turn_is_a_chain_for_each_row(tmp_path):
     for folder in ("content_memory", "version_backtrace"):
         put(tmp_path / folder / "7.jpg")
-        rows = [{"id": "7.jpg", "turn1": "All green. Add a cup", "turn2": "Add a plate"}]
+        rows = [{"id": "7.jpg", "turn1": "All green. Add a cup", "turn2": "Add a plate", "turn3": None}]
         put_table(tmp_path / folder / "annotation.json", rows)
     made = plan(tmp_path, "dataset=imgedit_multi", f"dataset.path={tmp_path}")
     assert [(sample.sample_id, sample.follows, sample.category) for sample in made.samples] == [

@@ -132,6 +132,15 @@ def test_what_nobody_stands_before_is_a_bad_record(folder: Path, records: list[d
     assert says in str(caught.value)
 
 
+def test_an_empty_follows_is_none(folder: Path) -> None:
+    write(folder, [record(0, "a1") | {"follows": ""}])
+    (sample,) = plan(folder).samples
+    assert sample.follows is None and "follows" not in sample.extra
+    write(folder, [record(0, "a1", "")])
+    with pytest.raises(UserError, match="src_img_b64 is missing"):
+        plan(folder)
+
+
 def test_categories_that_cut_a_chain_are_refused(folder: Path) -> None:
     write(folder, [record(0, "a1"), record(1, "a2", "a1") | {"subset": "社会"}])
     with pytest.raises(UserError, match="categories: 'a2' follows 'a1', which they leave out"):
@@ -159,6 +168,16 @@ def test_a_table_row_can_hold_all_turns_of_a_chain(tmp_path: Path) -> None:
     ]
     (tmp_path / "memory" / "annotation.json").write_text('[{"id": "1.png", "turn1": "Add", "turn3": "x"}]')
     with pytest.raises(UserError, match="of turn1, turn2, turn3 one before the last is missing"):
+        ensure_plan(config, RunDir(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("what", ["instruction", "image"])
+def test_a_field_of_several_that_no_row_has_is_refused(tmp_path: Path, what: str) -> None:
+    (tmp_path / "1.png").write_bytes(png_bytes(make_picture(1)))
+    (tmp_path / "t.json").write_text('[{"image": "1.png", "instruction": "Add"}]', encoding="utf-8")
+    settings = ["dataset=folder", f"dataset.path={tmp_path / 't.json'}", f"dataset.fields.{what}=[{what},turn_3]"]
+    config = configuration.load([*settings, "editor=fake", "judge=fake", f"run_dir={tmp_path / 'run'}"])
+    with pytest.raises(UserError, match=f"fields.{what}: no row has a field 'turn_3'; there are _folder, image"):
         ensure_plan(config, RunDir(tmp_path / "run"))
 
 

@@ -98,6 +98,7 @@ def test_side_by_side_the_source_is_on_the_left(tmp_path):
         "/".join("x" * 600),
         "NUL",
         "com1.jpg",
+        "gpj.\N{RIGHT-TO-LEFT OVERRIDE}tac",
     ],
 )
 def test_an_id_that_is_no_harmless_path_is_replaced_by_its_key(hostile):

@@ -14,6 +14,12 @@ from test_report import Run
 
 from editbench.errors import UserError
 from editbench.export import ExportOptions, export
+from editbench.exports.hub import eval_results
+from editbench.exports.inspect_log import inspect_log
+from editbench.exports.lm_eval import lm_eval_files
+from editbench.report import build_report
+from editbench.run.folder import RunDir
+from editbench.trackers.base import scalars_of
 
 RESULTS = [("physical", 8.0), ("physical", 6.0), ("social", 3.0), ("social", "unparsed"), ("social", "edit_failed")]
 EXTRA = [{"level": 1}, {"level": 2.5}, {"tags": ["a", "b"]}, {"note": 'two\nlines, "quoted" 物'}, {"big": 2**70}]
@@ -178,6 +184,8 @@ def test_huggingface_hub_reads_its_entry(do):
 def test_the_hub_s_names_are_asked_for_and_not_guessed(do):
     with pytest.raises(UserError, match="needs dataset_id=<owner/name>"):
         do("hf", "edit.yaml", dataset_id="owner/bench")
+    with pytest.raises(UserError, match="dataset_id=bench: must be owner/name of a dataset on the hub"):
+        do("hf", "edit.yaml", dataset_id="bench", task_id="default")
 
 
 # ---- inspect_ai ----
@@ -207,6 +215,52 @@ def test_inspect_itself_finds_and_reads_its_log(logs):
     assert log.results.scores[0].unscored_samples == 1
     assert math.isnan(log.samples[3].scores[JUDGE].value)
     assert log.samples[4].error.message.startswith("edit_failed")
+
+
+# ---- the figures of a protocol ----
+
+FIGURE = {"name": "accuracy", "unit": "%", "value": 64.2857, "standard_error": 5.0, "interval": [50.0, 75.0]}
+FIGURE |= {"scored": 3, "planned": 5, "categories": 1, "categories_planned": 4, "with_failures_as_min": 40.0}
+
+
+@pytest.fixture
+def official(folder):
+    """The report of the run by hand as if a protocol with a scale of its own had judged it."""
+    figures = [FIGURE, FIGURE | {"name": "reasoning", "value": None}]
+    of_protocol = {"protocol": "rise", "prompts": None, "figures": figures, "published": None}
+    return build_report(RunDir(folder), JUDGE) | {"scale": [1, 5], "official": of_protocol}
+
+
+def test_the_hub_s_value_is_the_headline_of_the_protocol(official):
+    (entry,) = yaml.safe_load(eval_results(official, "owner/bench", "default", None))
+    assert entry["value"] == 64.2857
+    for words in (
+        "Protocol rise, with editbench's own prompts",
+        "64.29 % rests on 3 of 5 planned samples in 1 of 4 categories. The value is accuracy, 95 % interval 50.000 to",
+        "mean score 5.667 from 1 to 5 of 3 of 5 samples",
+    ):
+        assert words in entry["notes"]
+    official["official"]["figures"][0] = FIGURE | {"value": None}
+    with pytest.raises(UserError, match="mine: no sample has a score that accuracy is made of"):
+        eval_results(official, "owner/bench", "default", None)
+
+
+def test_lm_eval_and_inspect_have_the_figures_of_the_protocol_and_its_scale(official):
+    found = json.loads(next(text for name, text in lm_eval_files(official).items() if name.startswith("results_")))
+    group = found["groups"]["editbench_basic_edit"]
+    assert (group["official_accuracy,none"], group["official_accuracy_stderr,none"]) == (64.2857, 5.0)
+    assert found["higher_is_better"]["editbench_basic_edit"]["official_accuracy"] and "reasoning" not in str(group)
+    metadata = found["configs"]["editbench_basic_edit_physical"]["metadata"]
+    assert metadata["scale"] == [1, 5] and metadata["official"] == [FIGURE]
+    (text,) = inspect_log(official).values()
+    assert json.loads(text)["results"]["scores"][0]["metrics"]["official_accuracy"]["metadata"] == FIGURE
+
+
+def test_a_tracker_is_told_the_figures_of_the_protocol(official):
+    told = {name: value for name, value in scalars_of(official).items() if name.startswith("official/")}
+    assert (told["official/accuracy/value"], told["official/accuracy/interval_high"]) == (64.2857, 75.0)
+    assert (told["official/accuracy/scored"], told["official/accuracy/planned"]) == (3, 5)
+    assert not any("reasoning" in name for name in told)
 
 
 # ---- what all of them refuse ----

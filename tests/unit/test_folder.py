@@ -153,7 +153,7 @@ def test_it_is_planned_by_one_override_under_the_general_rubric(folder, tmp_path
         ({"image": ["cup.jpg", 5]}, 'file_name or image is ["cup.jpg", 5], must be a path'),
         ({"instruction": None}, "instruction is missing (there are _folder, image, instruction, category, id"),
         ({"instruction": ["Add"]}, "instruction is a list, must be text"),
-        ({"category": 3}, "category is a int, must be text"),
+        ({"category": 3}, "category is an int, must be text"),
         ({"id": ["a"]}, "id is a list, must be text"),
         ({"id": "\ud800"}, "id holds half a surrogate pair"),
     ],
@@ -183,7 +183,7 @@ def test_a_row_that_is_no_object_or_has_too_many_values_is_bad(folder):
     [
         ("t.json", "", "is no JSON"),
         ("t.json", "[]", "the table holds no rows; give another file"),
-        ("t.json", "5", "is a int, must be a list of objects or a dict"),
+        ("t.json", "5", "is an int, must be a list of objects or a dict"),
         ("t.json", '[{"a": 1}', "is no JSON"),
         ("t.jsonl", "\n\n", "the table holds no rows"),
         ("t.csv", "", "the table holds no rows"),
@@ -268,7 +268,7 @@ def test_a_line_that_is_no_record_is_bad_alone(folder):
     opened = lines(folder, json.dumps(LINE) + '\nnull\n{"a":\n' + json.dumps(LINE))
     problems = [getattr(record, "problem", "") for record in opened.scan()]
     assert problems[0] == problems[3] == ""
-    assert problems[1] == "is a NoneType, must be an object" and problems[2].startswith("is no JSON")
+    assert problems[1] == "is null, must be an object" and problems[2].startswith("is no JSON")
 
 
 def test_a_json_list_and_a_file_of_3_gb_are_no_lines(folder):

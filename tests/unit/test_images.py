@@ -281,6 +281,11 @@ def test_the_same_pixels_give_the_same_png_bytes_whatever_the_image_carries():
     assert encode_png(changed) != encode_png(plain)
 
 
+def test_what_pillow_does_not_know_is_said_without_the_address_of_an_object():
+    with pytest.raises(ValueError, match=r"the 4 bytes are no readable image: it is no image that Pillow knows$"):
+        decode_rgb(b"text")
+
+
 def test_a_png_holds_nothing_but_pixels():
     data = encode_png(photo())
     kinds, at = [], 8

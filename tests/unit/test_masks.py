@@ -1,6 +1,7 @@
 """Masks that records name: read, measured by, carried to tables and gallery, and told where they cannot be had."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from test_pictures import Run
 
 from editbench.components.load import open_dataset
 from editbench.config.load import load
+from editbench.datasets.base import BadRecord
 from editbench.datasets.masks import UNREADABLE, has_mask, mask_digest, read_mask
 from editbench.plan import ensure_plan
 from editbench.report import build_report
@@ -128,6 +130,30 @@ def test_a_table_names_masks_as_it_names_images(tmp_path, table):
     mask = read_mask(dataset, sample, SIZE, (80, 60), config.source)
     assert mask.shape == (60, 80) and mask[:, :40].all() and not mask[:, 40:].any()
     assert np.array_equal(read_mask(dataset, sample, SIZE, SIZE, config.source), mask[::2, ::2])
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (5, "mask is 5, must be the path"),
+        (["b.png"], r"mask is \['b.png'\], must"),
+        ("no.png", "mask: image 'no.png': there"),
+    ],
+)
+@pytest.mark.parametrize("form", ["json_file", "folder"])
+def test_a_mask_that_is_no_path_of_a_file_is_a_bad_record(tmp_path, form, mask, says):
+    (tmp_path / "a.png").write_bytes(png_bytes(make_picture(0)))
+    row = {"id": "x", "image": "a.png", "instruction": "Change it", "mask": mask}
+    row |= {"original_image_path": "a.png", "edit_instruction_en": "Change it", "subset": "general"}
+    (tmp_path / "t.json").write_text(json.dumps([row]))
+    settings = [
+        f"dataset={form}",
+        f"dataset.path={tmp_path / 't.json'}",
+        f"run_dir={tmp_path / 'run'}",
+        "rubric=general",
+    ]
+    (record,) = open_dataset(load(settings).dataset).scan()
+    assert isinstance(record, BadRecord) and re.match(says, record.problem)
 
 
 @pytest.mark.parametrize("path", ["../secret.png", "/etc/hostname", "no.png"])

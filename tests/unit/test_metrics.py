@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import ClassVar
 
 import pytest
 from benchmark_file import make_picture
@@ -47,6 +48,8 @@ def test_figures_are_summed_up_and_the_judge_held_against_the_true_score():
 class LengthOfId:
     """Gives what no picture tells."""
 
+    BOUNDS: ClassVar = {"true_score": (0.0, 10.0)}
+
     def __init__(self, factor: float) -> None:
         self._factor = factor
 
@@ -74,6 +77,18 @@ def test_a_metric_is_asked_for_every_sample_and_again_only_when_it_is_another(tm
     assert "What the metric says" in to_html(json.loads(json.dumps(report)))
     run.config.metric = None
     assert build_report(run.dir, "fake", looks=run.look())["metrics"] is None
+
+
+def test_no_interval_leaves_the_bounds_of_its_figure(tmp_path):
+    run = Run(tmp_path)
+    run.config.metric = ComponentConfig("test_metrics.LengthOfId", "i", {"factor": 5.0})
+    run.edit(0, make_picture(9))
+    looks = run.look()
+    assert looks.bounds == {"true_score": (0.0, 10.0)}
+    outcomes = [outcome(None, {"true_score": value, "free": value}, str(value)) for value in (0.0, 1.0, 10.0)]
+    found = summarize_metrics(outcomes, bounds=looks.bounds)["figures"]
+    assert found["true_score"]["interval"] == [0.0, 10.0]
+    assert found["free"]["interval"][0] < 0 and found["free"]["interval"][1] > 10
 
 
 class Failing:

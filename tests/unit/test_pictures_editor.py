@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from benchmark_file import make_picture, write_benchmark
@@ -18,7 +17,7 @@ from editbench.plan import ensure_plan
 from editbench.run.folder import RunDir
 from editbench.run.identity import sample_input
 from editbench.run.lines import JsonLines
-from editbench.run.records import Edit, EditTask, Sample
+from editbench.run.records import Edit, EditTask, Sample, State
 from editbench.todo import find_edit_tasks
 from editbench.verify import verify
 
@@ -128,11 +127,11 @@ class Run:
     def find(self, pictures: str = "pictures", *overrides: str) -> list[EditTask]:
         return find_edit_tasks(self.config(pictures, *overrides), self.run_dir, self.plan, None).tasks
 
-    def record(self, tasks: list[EditTask], **fields: Any) -> None:
+    def record(self, tasks: list[EditTask], state: State = "edit_failed") -> None:
         index = JsonLines(self.run_dir.edits_index)
         for task in tasks:
             sample = task.sample
-            given = (sample.sample_id, sample.category, "edit_failed", task.unit, sample_input(sample), task.seed)
+            given = (sample.sample_id, sample.category, state, task.unit, sample_input(sample), task.seed)
             index.append(Edit(*given))
         index.close()
         self.run_dir.write_config(self.config("pictures").resolved)
@@ -154,6 +153,20 @@ def test_a_result_counts_by_its_pictures_content_and_by_nothing_else_of_the_fold
     anew = run.find("moved", "on_change=redo")
     assert [task.sample.index for task in anew] == [0, 2]
     assert [task.unit for task in anew] != [tasks[0].unit, tasks[2].unit]
+
+
+def test_a_picture_that_was_missing_is_taken_when_failed_edits_are_tried_again(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    tasks = run.find()
+    run.record(tasks[:2], "edited")
+    run.record(tasks[2:])
+    put(tmp_path / f"pictures/{tasks[2].sample.sample_id}.png", 6)
+    with pytest.raises(UserError, match="1 edits of this run were made with other settings"):
+        run.find()
+    assert [task.sample.index for task in run.find("pictures", "retry_failed=true")] == [2]
+    put(tmp_path / f"pictures/{tasks[0].sample.sample_id}.png", 5)
+    with pytest.raises(UserError, match="1 edits of this run were made with other settings"):
+        run.find("pictures", "retry_failed=true")
 
 
 def test_where_the_pictures_are_gone_edits_are_not_called_outdated(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def test_at_most_20_bad_records_are_shown_and_the_count_of_all(bench, count, mor
     lines = bench.refusal().splitlines()
     assert lines[0].startswith(f"{count} bad records in the dataset (1 kind of problem)")
     assert [line for line in lines if "record " in line and "(id" in line] == [
-        f"  record {i} (id 's{i}'): src_img_b64 is a int, must be text" for i in range(20)
+        f"  record {i} (id 's{i}'): src_img_b64 is an int, must be text" for i in range(20)
     ]
     assert lines[21:] == ([more] if more else [])
 

@@ -166,7 +166,7 @@ def test_a_reference_that_was_changed_since_the_plan_fails_its_sample(rise: Path
 
 @pytest.mark.parametrize(
     ("value", "says"),
-    [("b_ref.png", "image 'b_ref.png': there is no such file"), (5, "reference_img is a int, must be text")],
+    [("b_ref.png", "image 'b_ref.png': there is no such file"), (5, "reference_img is an int, must be text")],
 )
 def test_a_row_whose_reference_cannot_be_is_bad(rise: Path, value: Any, says: str) -> None:
     write(rise, [row("logical_1", reference_img=value)])

@@ -616,6 +616,14 @@ def test_text_is_made_harmless(value, expected):
     assert text(value) == expected
 
 
+def test_the_console_tells_records_that_were_skipped(every_state, capsys):
+    Console(width=200).print(plan_table(every_state.dir.read_plan()))
+    show_report(Console(width=200), every_state.report(), every_state.dir.root)
+    planned, said = capsys.readouterr().out.split("category", 1)
+    assert "1 record skipped" in " ".join(planned.split())
+    assert " samples planned, 1 record skipped as broken (report.md)" in said
+
+
 def test_a_hostile_id_cannot_style_the_terminal_table(run, capsys):
     run.sample("a", category="[bold red]x[/]")
     run.plan()

@@ -83,7 +83,7 @@ def test_a_record_has_a_list_of_images_in_base64_or_by_path(tmp_path: Path) -> N
     ("fields", "says"),
     [
         ({"src_img_b64": []}, "src_img_b64 is missing"),
-        ({"src_img_b64": [TEXTS[0], 5]}, "src_img_b64 is a int, must be text"),
+        ({"src_img_b64": [TEXTS[0], 5]}, "src_img_b64 is an int, must be text"),
         ({"src_img_b64": None, "original_image_path": ["0.png", "9.png"]}, "image '9.png': there is no such file"),
         ({"src_img_b64": None, "original_image_path": []}, "src_img_b64 is missing, and so is the path"),
     ],
