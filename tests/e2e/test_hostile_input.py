@@ -369,9 +369,9 @@ def test_bad_records_are_told_at_once_before_a_model_loads(tmp_path: Path) -> No
     assert [int(index) for index, *_ in shown] == [1, 2, 3, 4, *range(6, 22)]
     assert "  … and 6 more" in outcome.output
     problems = [problem for *_, problem in shown]
-    assert problems[0] == "is a int, must be an object"
+    assert problems[0] == "is an int, must be an object"
     assert problems[1] == "edit_instruction_en is missing"
-    assert problems[2] == "src_img_b64 is a int, must be text"
+    assert problems[2] == "src_img_b64 is an int, must be text"
     assert "has no rubric" in problems[3]
     assert problems[4].startswith("has the same id as record 5: ")
     assert problems[5] == "is not UTF-8"
