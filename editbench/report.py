@@ -73,17 +73,19 @@ def build_report(
     outcomes = [o | looks.of(o["sample_id"], o["image_sha256"]) for o in results.outcomes]
     ids = [sample.sample_id for sample in plan.samples]
     settings = settings or ReportConfig()
-    names = dict.fromkeys(sample.category for sample in plan.samples)
-    categories = {
-        name: summarize_outcomes([o for o in outcomes if o["category"] == name], settings.bootstrap, results.scale)
-        for name in names
-    }
-    for name, section in categories.items():
-        section["pixels"] = summarize_pixels(o["pixels"] for o in outcomes if o["category"] == name)
+
+    def summed(of: list[dict[str, Any]]) -> dict[str, Any]:
+        return summarize_outcomes(of, settings.bootstrap, results.scale)
+
+    def with_pixels(of: list[dict[str, Any]]) -> dict[str, Any]:
+        return summed(of) | {"pixels": summarize_pixels(o["pixels"] for o in of)}
+
+    of_category: dict[str, list[dict[str, Any]]] = {sample.category: [] for sample in plan.samples}
+    for outcome in outcomes:
+        of_category[outcome["category"]].append(outcome)
+    categories = {name: with_pixels(of) for name, of in of_category.items()}
     best, worst = extreme_categories({name: section["mean"] for name, section in categories.items()})
-    overall = summarize_outcomes(outcomes, settings.bootstrap, results.scale)
-    overall["macro"] = macro(outcomes, results.scale)
-    overall["pixels"] = summarize_pixels(o["pixels"] for o in outcomes)
+    overall = with_pixels(outcomes) | {"macro": macro(outcomes, results.scale)}
     counts = overall.pop("counts") | {"skipped": len(plan.skipped)}
     missing = counts["not_edited_yet"] + counts["not_judged_yet"]
     sessions = run_dir.read_sessions()
@@ -117,9 +119,7 @@ def build_report(
         "official": official_figures(results.protocol, plan.samples, outcomes, settings.published),
         "overall": overall,
         "categories": categories,
-        "turns": {
-            turn: summarize_outcomes(of, settings.bootstrap, results.scale) for turn, of in by_turn(outcomes).items()
-        },
+        "turns": {turn: summed(of) for turn, of in by_turn(outcomes).items()},
         "best_category": best,
         "worst_category": worst,
         "errors": count_causes(outcomes),

@@ -31,21 +31,27 @@ class Judged:
     Attributes:
         edits: What was asked, N of them.
         edited: What came out, (N, 64, 64, 3) float32 in 0..1.
-        scores: True scores, (N,), 0 to 10.
         done, kept: How much of the change was made, and how much of the rest is as it was, (N,), 0 to 1.
         errors: Of every cell against the target, (N, 16), rms 0..1.
-        wrong: Which cells differ from the target, (N, 16) bool.
         changed: Which cells differ from the source, (N, 16) bool.
     """
 
     edits: list[SceneEdit]
     edited: np.ndarray
-    scores: np.ndarray
     done: np.ndarray
     kept: np.ndarray
     errors: np.ndarray
-    wrong: np.ndarray
     changed: np.ndarray
+
+    @property
+    def scores(self) -> np.ndarray:
+        """True scores, (N,), 0 to 10."""
+        return 10 * self.done * self.kept
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Which cells differ from the target, (N, 16) bool."""
+        return self.errors > RIGHT
 
     def take(self, index: np.ndarray) -> "Judged":
         """Some of them."""
@@ -69,7 +75,7 @@ def judged(edits: list[SceneEdit], edited: np.ndarray) -> Judged:
     source, target = (pixels_of([getattr(edit, name) for edit in edits]) for name in ("source", "target"))
     found = score_pixels(source, edited, target, SIZE)
     changed = cell_errors(edited, source, SIZE) > RIGHT
-    return Judged(edits, edited, found.score, found.done, found.kept, found.errors, found.errors > RIGHT, changed)
+    return Judged(edits, edited, found.done, found.kept, found.errors, changed)
 
 
 def flawed(sampler: SceneSampler, edits: list[SceneEdit]) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The figures of the model card: measured on what is shipped, written as JSON and as pictures."""
 
-import json
 import time
 from pathlib import Path
 
@@ -130,9 +129,3 @@ def sheet(outcomes: list[Outcome], side: int = 128) -> Image.Image:
         text = one.edit.text("en", number // len(FAMILIES))
         pen.text((x, y + side + 4), f"{text}  {one.truth['score']:.1f}", fill="black")
     return page
-
-
-def curve(path: Path) -> list[dict[str, float]]:
-    """The lines of a stage's log that hold measurements on unseen data."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if {"psnr", "all", "strict", "spearman"} & set(line)]
