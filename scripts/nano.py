@@ -4,13 +4,13 @@
     python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|vae_own
     python scripts/nano.py export_editor            models/nano/editor and stages, from the checkpoints of the training
     python scripts/nano.py denoiser_on|decoder_on|export_on   the exported editor, trained further
-    python scripts/nano.py judge|export_judge       which needs the exported editor, and models/nano/judge
+    python scripts/nano.py judge|judge_on|export_judge        `judge_on` needs the exported editor
     python scripts/nano.py evaluate                 the tables of docs/nano.md, by the tool's own editor and judge
     python scripts/nano.py dataset                  data/scenes
     python scripts/nano.py stage early|middle DIR   a whole editor of an earlier stage
 
-A stage takes one thread and some tens of minutes. Stopped at any moment, the same command goes on from the checkpoint
-of the last minute. Checkpoints and curves (JSON lines) are in `checkpoints/nano/training`.
+Stopped at any moment, the same command goes on from the checkpoint of the last minute. Checkpoints and curves (JSON
+lines) are in `checkpoints/nano/training`. A stage takes one thread for an hour or two, or with `--device cuda` minutes.
 """
 
 import argparse
@@ -42,9 +42,9 @@ def train_decoder_on(training: Path) -> None:
     outcomes.train_decoder_on_own(frozen, model, core, training, "decoder_on", steps=900)
 
 
-def train_judge(training: Path) -> None:
-    """Train the judge on synthetic outcomes, and on what the exported editor makes at three stages."""
-    judge_training.train(training, outcomes.mixed(outcomes.own_outcomes(SHIPPED, OWN)))
+def train_judge_on(training: Path) -> None:
+    """Train the judge further, on synthetic outcomes and on what the exported editor makes at three stages."""
+    judge_training.train_on(training, outcomes.mixed(outcomes.own_outcomes(SHIPPED, OWN)))
 
 
 def export_editor(training: Path) -> None:
@@ -64,7 +64,8 @@ STAGES = {
     "denoiser_on": lambda training: denoiser.train_on(SHIPPED / "editor", training),
     "decoder_on": train_decoder_on,
     "export_on": lambda training: export.export_on(training, SHIPPED / "editor"),
-    "judge": train_judge,
+    "judge": judge_training.train,
+    "judge_on": train_judge_on,
     "export_judge": lambda training: export.export_judge(training, SHIPPED / "judge"),
     "evaluate": lambda _: report.evaluate(SHIPPED),
     "dataset": lambda _: dataset.write(CHECKOUT / "data" / "scenes"),
@@ -77,8 +78,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("what", choices=[*STAGES, "all", "stage"])
     parser.add_argument("rest", nargs="*", help="of `stage`: which one, and the folder to write to")
     parser.add_argument("--training", type=Path, default=TRAINING, help="folder of checkpoints and curves")
+    parser.add_argument("--device", default="cpu", help="where models are trained: cpu, cuda")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    torch.set_default_device(options.device)
     if options.what == "stage":
         if len(options.rest) != 2 or options.rest[0] not in export.STAGES:
             parser.error("give `stage early DIR` or `stage middle DIR`")

@@ -23,15 +23,19 @@ from nano.scenes import (
     CELLS,
     COLOURS,
     FAMILIES,
+    PLACINGS,
+    RADII,
     SHAPES,
+    SHIFTS,
     SIZE,
     SceneEdit,
     SceneSampler,
     colour_of,
+    placing_of,
     shape_of,
 )
-from nano.text_encoder import HIDDEN, ProbedEncoder
-from nano.training import Schedule, Stage, StepLoss, averaged_weights
+from nano.text_encoder import HIDDEN, ProbedEncoder, cross_entropy
+from nano.training import Figures, Loss, Schedule, Stage, averaged_weights, on_device, seeded
 from nano.vae import LATENT, Core, exported_core, to_tensor, trained_core
 from nano.words import editor_tokenizer
 
@@ -43,9 +47,20 @@ STEPS = 2  # of denoising: what the scheduler makes of them is one great step an
 AT_NOISE = 0.85  # share of training at pure noise
 PROBES = 0.2  # weight of the probes' loss
 WEIGHT = 4.0  # of cells that change or hold a shape
-LABELS = {"shape": len(SHAPES) + 1, "colour": len(COLOURS) + 1, "background": len(BACKGROUNDS), "changed": 2}
+LABELS = {
+    "shape": len(SHAPES) + 1,
+    "colour": len(COLOURS) + 1,
+    "size": len(RADII) + 1,
+    "right": len(SHIFTS) + 1,
+    "down": len(SHIFTS) + 1,
+    "background": len(BACKGROUNDS),
+    "changed": 2,
+}
 PLACES = {"row": SIZE, "column": SIZE}
 POOL, STEPS_PER_POOL = 3072, 400
+BATCH, STEPS_IN_ALL = 48, 8000
+STAGES = {600: "early", 2400: "middle"}  # steps whose denoisers are shipped beside the last
+AT_ONCE = 128  # edits that are prepared together
 VAE_STAGES = ("vae_own", "vae_decoder", "vae")  # the last one first; the encoder is the same in all
 
 
@@ -134,7 +149,9 @@ class Frozen:
     def exported(cls, folder: Path) -> "Frozen":
         """From an exported editor."""
         encoder = ProbedEncoder(editor_tokenizer())
-        encoder.encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "text_encoder", dtype="float32")
+        with torch.device("cpu"):
+            found = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "text_encoder", dtype="float32")
+        encoder.encoder = found.to(torch.get_default_device())
         return cls(exported_core(folder / "vae"), encoder)
 
     @torch.no_grad()
@@ -142,8 +159,8 @@ class Frozen:
         """Packed latents of the sources or targets at mean 0 and deviation 1: (N, 16, 64)."""
         scenes = [edit.target if target else edit.source for edit in edits]
         found = []
-        for begin in range(0, len(scenes), 64):
-            part = scenes[begin : begin + 64]
+        for begin in range(0, len(scenes), AT_ONCE):
+            part = scenes[begin : begin + AT_ONCE]
             backgrounds = np.array([scene.background for scene in part])
             pictures = assemble(cells_for_vae(), backgrounds, np.array([scene.cells for scene in part]))
             found.append((self.core.encode(to_tensor(pictures)) - self.mean) / self.std)
@@ -153,15 +170,16 @@ class Frozen:
     def pictures(self, tokens: torch.Tensor) -> np.ndarray:
         """Decode packed latents: (N, 64, 64, 3) float in 0..1."""
         pixels = self.core.decode(unpack(tokens) * self.std + self.mean)
-        return (pixels.clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).numpy()
+        return (pixels.clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.no_grad()
     def texts(self, edits: list[SceneEdit], texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states behind the dropped prefix, padded, and their mask."""
         states = []
-        for begin in range(0, len(edits), 64):
-            part = slice(begin, begin + 64)
-            rows = self.encoder.reader.rows([[edit] for edit in edits[part]], [[text] for text in texts[part]])
+        for begin in range(0, len(edits), AT_ONCE):
+            part = slice(begin, begin + AT_ONCE)
+            laid_out = self.encoder.reader.rows([[edit] for edit in edits[part]], [[text] for text in texts[part]])
+            rows = on_device(laid_out)
             hidden = self.encoder(rows)
             states += [row[: spans[0][1]] for row, spans in zip(hidden, rows.spans, strict=True)]
         padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
@@ -175,7 +193,8 @@ class Frozen:
             edit.text(language, int(sampler.rng.integers(6))) for edit, language in zip(edits, languages, strict=True)
         ]
         text, mask = self.texts(edits, said)
-        return Pairs(self.latents(edits, False), self.latents(edits, True), text, mask, target_labels(edits), edits)
+        labels = on_device(target_labels(edits))
+        return Pairs(self.latents(edits, False), self.latents(edits, True), text, mask, labels, edits)
 
 
 def latent_statistics(core: Core) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,9 +209,10 @@ def latent_statistics(core: Core) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def target_labels(edits: list[SceneEdit]) -> dict[str, torch.Tensor]:
-    """What each cell holds after the edit, and whether that is new."""
-    shapes = [[shape_of(kind) + 1 for kind in edit.target.cells] for edit in edits]
-    colours = [[colour_of(kind) + 1 for kind in edit.target.cells] for edit in edits]
+    """What each cell holds after the edit, 0 where nothing, and whether that is new."""
+    targets = [edit.target.cells for edit in edits]
+    placed = np.array([[(-1, -1, -1), *PLACINGS][placing_of(one) + 1] for cells in targets for one in cells]) + 1
+    size, right, down = placed.T.reshape(3, len(edits), CELLS)
     changed = [
         [
             int(edit.source.background != edit.target.background or a != b)
@@ -200,8 +220,15 @@ def target_labels(edits: list[SceneEdit]) -> dict[str, torch.Tensor]:
         ]
         for edit in edits
     ]
-    backgrounds = [[edit.target.background] * CELLS for edit in edits]
-    named = {"shape": shapes, "colour": colours, "background": backgrounds, "changed": changed}
+    named = {
+        "shape": [[shape_of(one) + 1 for one in cells] for cells in targets],
+        "colour": [[colour_of(one) + 1 for one in cells] for cells in targets],
+        "size": size,
+        "right": right,
+        "down": down,
+        "background": [[edit.target.background] * CELLS for edit in edits],
+        "changed": changed,
+    }
     return {name: torch.tensor(values) for name, values in named.items()}
 
 
@@ -262,7 +289,7 @@ def batch_of(pairs: Pairs, index: torch.Tensor) -> Pairs:
 
 def flow_loss(
     model: ProbedDenoiser, pairs: Pairs, generator: torch.Generator, probes: float = PROBES
-) -> tuple[torch.Tensor, dict[str, float]]:
+) -> tuple[torch.Tensor, Figures]:
     """Flow matching, changed cells counting more, and with a weight the probes' cross-entropy."""
     count = len(pairs.source)
     sigma = torch.rand(count, generator=generator)
@@ -274,9 +301,9 @@ def flow_loss(
     weight = 1 + (WEIGHT - 1) * counts[..., None]
     flow = ((velocity - (noise - pairs.target)).square() * weight).mean()
     if not probes:
-        return flow, {"flow": float(flow.detach())}
-    told = sum(_layer_loss(one, pairs.labels) for one in logits) / LAYERS
-    return flow + probes * told, {"flow": float(flow.detach()), "probes": float(told.detach())}
+        return flow, {"flow": flow.detach()}
+    told = torch.stack([_layer_loss(one, pairs.labels) for one in logits]).mean()
+    return flow + probes * told, {"flow": flow.detach(), "probes": told.detach()}
 
 
 def _layer_loss(told: dict[str, torch.Tensor], labels: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -285,9 +312,7 @@ def _layer_loss(told: dict[str, torch.Tensor], labels: dict[str, torch.Tensor]) 
     total = torch.zeros(())
     for name, logits in told.items():
         wanted = labels[name] if name in labels else places[name].expand(len(logits), -1)
-        total = total + (1.0 if name in labels else 0.3) * torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), wanted.flatten()
-        )
+        total = total + (1.0 if name in labels else 0.3) * cross_entropy(logits, wanted)
     return total
 
 
@@ -298,14 +323,13 @@ def scheduler_sigmas() -> torch.Tensor:
     slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
     mu = config.base_shift + slope * (CELLS - config.base_image_seq_len)
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / STEPS, STEPS), mu=mu)
-    return scheduler.sigmas
+    return scheduler.sigmas.to(torch.get_default_device())
 
 
 @torch.no_grad()
 def denoise(model: ProbedDenoiser, pairs: Pairs, seed: int) -> torch.Tensor:
     """Edit: packed latents of what the pipeline would make, (N, 16, 64)."""
-    generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn(pairs.source.shape, generator=generator)
+    latents = torch.randn(pairs.source.shape, generator=seeded(seed))
     sigmas = scheduler_sigmas()
     for now, after in itertools.pairwise(sigmas):
         velocity, _ = model(latents, now.expand(len(latents)), pairs)
@@ -332,7 +356,8 @@ def trained_denoiser(folder: Path, name: str = "denoiser") -> ProbedDenoiser:
 def exported_denoiser(folder: Path) -> ProbedDenoiser:
     """The denoiser of an exported editor or stage, its probes untrained."""
     model = ProbedDenoiser()
-    model.transformer.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+    device = str(torch.get_default_device())
+    model.transformer.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors", device=device))
     return model.eval()
 
 
@@ -355,41 +380,67 @@ def measurement(frozen: Frozen, each: int = 20) -> Callable[[torch.nn.Module], d
     return measure
 
 
-def train(folder: Path, steps: int = 3000, batch: int = 48, keep: dict[int, str] | None = None) -> ProbedDenoiser:
-    """Train the denoiser."""
+def train(folder: Path, steps: int = STEPS_IN_ALL, keep: dict[int, str] | None = None) -> ProbedDenoiser:
+    """Train the denoiser.
+
+    Args:
+        folder: Of the checkpoints.
+        steps: Steps in all.
+        keep: As in `Stage.run`; by default the stages that are shipped.
+    """
     torch.manual_seed(3)
     frozen, model = Frozen.trained(folder), ProbedDenoiser()
-    loss = _loss_of_pools(model, frozen, batch, 50_000)
-    schedule = Schedule(steps, lr=2e-3, ema=0.995, measure_every=200)
-    return Stage("denoiser", folder, model, schedule, loss, measurement(frozen), seed=3).run(keep)
+    pools = Pools(frozen, 50_000)
+    schedule = Schedule(steps, lr=2e-3, ema=0.995, measure_every=400)
+    stage = Stage(
+        "denoiser", folder, model, schedule, pools.draw, pools.loss(model, PROBES), measurement(frozen), seed=3
+    )
+    return stage.run(keep or STAGES)  # type: ignore[return-value]
 
 
-def train_on(exported: Path, folder: Path, steps: int = 3600, batch: int = 48) -> ProbedDenoiser:
+def train_on(exported: Path, folder: Path, steps: int = 6000) -> ProbedDenoiser:
     """Train the denoiser of an exported editor further, slowly and without probes.
 
     Args:
         exported: The editor; it is left as it is.
         folder: Of the checkpoints.
-        steps, batch: How long.
+        steps: Steps in all.
     """
     frozen, model = Frozen.exported(exported), exported_denoiser(exported / "transformer")
     model.probes.requires_grad_(False)
-    loss = _loss_of_pools(model, frozen, batch, 52_000, probes=0.0)
-    schedule = Schedule(steps, lr=8e-4, warmup=200, ema=0.998, measure_every=300)
-    return Stage("denoiser_on", folder, model, schedule, loss, measurement(frozen), seed=8).run()
+    pools = Pools(frozen, 52_000)
+    schedule = Schedule(steps, lr=8e-4, warmup=200, ema=0.998, measure_every=500)
+    stage = Stage(
+        "denoiser_on", folder, model, schedule, pools.draw, pools.loss(model, 0.0), measurement(frozen), seed=8
+    )
+    return stage.run()  # type: ignore[return-value]
 
 
-def _loss_of_pools(model: ProbedDenoiser, frozen: Frozen, batch: int, seed: int, probes: float = PROBES) -> StepLoss:
-    """Loss on pools of edits that are renewed every 400 steps."""
-    pools: dict[int, Pairs] = {}
+class Pools:
+    """Edits to be trained on, renewed every 400 steps.
 
-    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        number = step // STEPS_PER_POOL
-        if number not in pools:
-            pools.clear()
-            sampler = SceneSampler(np.random.default_rng([seed, number]))
-            pools[number] = frozen.pairs(sampler, [sampler.edit() for _ in range(POOL)])
-        index = torch.tensor(rng.choice(POOL, batch, replace=False))
-        return flow_loss(model, batch_of(pools[number], index), generator, probes)
+    Args:
+        frozen: Makes their latents and texts.
+        seed: Of the edits.
+    """
 
-    return loss
+    def __init__(self, frozen: Frozen, seed: int) -> None:
+        self.frozen, self.seed = frozen, seed
+        self._pools: dict[int, Pairs] = {}
+
+    def draw(self, step: int, rng: np.random.Generator) -> np.ndarray:
+        """Which of its pool's edits a step is trained on."""
+        return rng.choice(POOL, BATCH, replace=False)
+
+    def loss(self, model: ProbedDenoiser, probes: float) -> Loss:
+        """Flow matching on them."""
+
+        def loss(step: int, index: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
+            number = step // STEPS_PER_POOL
+            if number not in self._pools:
+                self._pools.clear()
+                sampler = SceneSampler(np.random.default_rng([self.seed, number]))
+                self._pools[number] = self.frozen.pairs(sampler, [sampler.edit() for _ in range(POOL)])
+            return flow_loss(model, batch_of(self._pools[number], torch.tensor(index)), generator, probes)
+
+        return loss

@@ -72,7 +72,7 @@ def _stored(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 def export_judge(training: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write the judge and its processor."""
     model = ProbedJudge()
-    model.load_state_dict(averaged_weights(training, "judge"))
+    model.load_state_dict(averaged_weights(training, "judge_on"))
     shutil.rmtree(folder, ignore_errors=True)
     _stored(model.judge, dtype).save_pretrained(folder)
     build_judge_processor(model.reader.tokenizer).save_pretrained(folder)
@@ -81,7 +81,8 @@ def export_judge(training: Path, folder: Path, dtype: torch.dtype = torch.bfloat
 def export_stage(training: Path, stage: str, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write the denoiser of an earlier stage of training, without the parts that all stages share."""
     model = ProbedDenoiser()
-    model.load_state_dict(torch.load(training / f"denoiser-{stage}.pt", weights_only=True))
+    path = training / f"denoiser-{stage}.pt"
+    model.load_state_dict(torch.load(path, map_location=torch.get_default_device(), weights_only=True))
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.to(dtype).contiguous() for name, weight in model.transformer.state_dict().items()}
     save_file(weights, folder / DENOISER, metadata={"format": "pt"})

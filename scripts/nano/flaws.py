@@ -17,8 +17,8 @@ from nano.scenes import (
     SceneEdit,
     SceneSampler,
     beside,
-    kind,
-    shape_of,
+    coloured,
+    kind_of,
 )
 
 SIDE = 64
@@ -98,7 +98,7 @@ def _outcome(sampler: SceneSampler, edit: SceneEdit) -> np.ndarray:
         share = rng.random()
         made = share * target + (1 - share) * source
     elif way < 0.92:
-        other = pixels_of([spoilt(rng, edit.target)])[0]
+        other = pixels_of([spoilt(sampler, edit.target)])[0]
         share = rng.random()
         made = share * other + (1 - share) * target
     elif way < 0.97:
@@ -123,14 +123,21 @@ def _smeared(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     return made
 
 
-def spoilt(rng: np.random.Generator, scene: Scene) -> Scene:
-    """A scene with one or two cells holding something else, or with another background."""
-    if rng.random() < 0.2:
+def spoilt(sampler: SceneSampler, scene: Scene) -> Scene:
+    """A scene with another background, a shape of another place or size, or something else in one or two cells."""
+    rng = sampler.rng
+    way = rng.random()
+    if way < 0.2:
         return Scene(int(rng.integers(len(BACKGROUNDS))), scene.cells)
+    if way < 0.35 and scene.objects():
+        cell = int(rng.choice(scene.objects()))
+        return scene.replaced({cell: sampler.thing(kind_of(scene.cells[cell]))})
     places = rng.choice(CELLS, int(rng.integers(1, 3)), replace=False)
     if rng.random() < 0.5:
         places[0] = rng.choice(scene.objects() or [0])
-    return scene.replaced({int(place): int(rng.integers(KINDS)) * int(rng.random() < 0.7) for place in places})
+    return scene.replaced(
+        {int(place): sampler.thing(int(rng.integers(KINDS)) * int(rng.random() < 0.7)) for place in places}
+    )
 
 
 def mistaken(sampler: SceneSampler, edit: SceneEdit) -> Scene:
@@ -138,21 +145,21 @@ def mistaken(sampler: SceneSampler, edit: SceneEdit) -> Scene:
     rng, source, family = sampler.rng, edit.source, FAMILIES[edit.family]
     if family == "background":
         wrong = Scene(int(rng.integers(len(BACKGROUNDS))), source.cells)
-        return wrong if rng.random() < 0.6 else spoilt(rng, edit.target)
+        return wrong if rng.random() < 0.6 else spoilt(sampler, edit.target)
     if rng.random() < 0.35:
         for _ in range(8):
             other = sampler.edit_of(source, FAMILIES[int(rng.integers(len(FAMILIES)))])
             if other is not None:
                 return other.target
     if rng.random() < 0.3:
-        return spoilt(rng, edit.target)
+        return spoilt(sampler, edit.target)
     meant = source.cells[edit.cell]
     if family in ("recolour", "referential"):
         others = [cell for cell in source.objects() if cell != edit.cell]
         if others and rng.random() < 0.5:
             cell = int(rng.choice(others))
-            return source.replaced({cell: kind(shape_of(source.cells[cell]), edit.new)})
-        return source.replaced({edit.cell: kind(shape_of(meant), int(rng.integers(len(COLOURS))))})
+            return source.replaced({cell: coloured(source.cells[cell], edit.new)})
+        return source.replaced({edit.cell: coloured(meant, int(rng.integers(len(COLOURS))))})
     if family == "remove":
         return source.replaced({int(rng.choice(source.objects())): 0})
     way = beside(edit.cell, int(rng.integers(4)))
@@ -161,7 +168,7 @@ def mistaken(sampler: SceneSampler, edit: SceneEdit) -> Scene:
     if rng.random() < 0.4:  # half done
         changes.pop(edit.cell if rng.random() < 0.5 else goal, None)
     if rng.random() < 0.2:
-        changes[goal] = kind(shape_of(meant), int(rng.integers(len(COLOURS))))
+        changes[goal] = coloured(meant, int(rng.integers(len(COLOURS))))
     return source.replaced(changes)
 
 

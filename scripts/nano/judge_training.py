@@ -4,7 +4,6 @@ The token behind the text tells what was asked; the source's cells what they hol
 edited picture's cells whether they changed and how far they are from that; the turn's head how much was done and kept.
 """
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from nano.flaws import Judged, draw
-from nano.judge import HIDDEN, MODES, MOST, Asked, ReadingJudge
+from nano.judge import ANSWER_START, HIDDEN, MODES, MOST, Asked, JudgeReader, ReadingJudge
 from nano.scenes import (
     BACKGROUNDS,
     CELLS,
@@ -28,8 +27,10 @@ from nano.scenes import (
     colour_of,
     shape_of,
 )
-from nano.training import Schedule, Stage
+from nano.text_encoder import cross_entropy
+from nano.training import Figures, Schedule, Stage, averaged_weights, on_device
 
+BATCH = 40
 LEVELS = (0.03, 0.054, 0.1, 0.2, 0.3)  # bounds of the classes of a cell's error
 ASKED = {
     "family": len(FAMILIES),
@@ -84,10 +85,10 @@ def cell_labels(judged: Judged) -> tuple[dict[str, torch.Tensor], dict[str, torc
     places = {"row": cells // SIZE, "column": cells % SIZE}
     before, after = [one.source for one in judged.edits], [one.target for one in judged.edits]
     source = places | {
-        "kind": torch.tensor([scene.cells for scene in before]),
+        "kind": torch.tensor([scene.kinds() for scene in before]),
         "background": torch.tensor([[scene.background] * CELLS for scene in before]),
         "meant": (cells == torch.tensor([[one.cell] for one in judged.edits])).long(),
-        "wanted": torch.tensor([scene.cells for scene in after]),
+        "wanted": torch.tensor([scene.kinds() for scene in after]),
         "wanted_background": torch.tensor([[scene.background] * CELLS for scene in after]),
     }
     edited = places | {
@@ -104,7 +105,7 @@ def soft_digits(scores: torch.Tensor, mode: str) -> torch.Tensor:
     return torch.softmax(-((torch.arange(10) - middle[:, None]) ** 2) / (2 * 0.45**2), dim=1)
 
 
-def judge_loss(model: ProbedJudge, judged: Judged, asked: Asked, mode: str) -> tuple[torch.Tensor, dict[str, float]]:
+def judge_loss(model: ProbedJudge, judged: Judged, asked: Asked, mode: str) -> tuple[torch.Tensor, Figures]:
     """Loss of the answer and of all probes."""
     hidden = model(asked)
     rows = torch.arange(len(hidden))
@@ -117,30 +118,26 @@ def judge_loss(model: ProbedJudge, judged: Judged, asked: Asked, mode: str) -> t
     spread = (mean - (wanted * torch.arange(10)).sum(1)).square().mean()
     probes, figures = _probe_loss(model, hidden, asked, judged)
     loss = said + 0.1 * spread + 0.3 * _answer_loss(model, hidden, asked, mode) + probes
-    return loss, figures | {"said": float(said.detach()), "error": float(spread.detach()) ** 0.5}
+    return loss, {**figures, "said": said.detach(), "error": spread.detach().sqrt()}
 
 
 def _answer_loss(model: ProbedJudge, hidden: torch.Tensor, asked: Asked, mode: str) -> torch.Tensor:
     """Cross-entropy of the answer's other tokens: `Score: ` before the digit, and all that comes behind it."""
-    start = asked.last - asked.heads[:, 2]
-    length = int(start[0]) + (5 if mode == "generate" else 1)
-    offsets = torch.arange(length)
-    offsets = offsets[offsets != int(start[0])]
+    start = len(model.reader.tokenizer(ANSWER_START).input_ids)  # from the head's end to the number
+    length = start + (5 if mode == "generate" else 1)
+    offsets = torch.tensor([offset for offset in range(length) if offset != start])
     places = asked.heads[:, 2:3] + offsets
     logits = model.judge.lm_head(hidden.gather(1, places[..., None].expand(-1, -1, HIDDEN)))
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), asked.tokens.gather(1, places + 1).flatten())
 
 
-def _probe_loss(
-    model: ProbedJudge, hidden: torch.Tensor, asked: Asked, judged: Judged
-) -> tuple[torch.Tensor, dict[str, float]]:
-    entropy = functools.partial(torch.nn.functional.cross_entropy, ignore_index=NONE)
+def _probe_loss(model: ProbedJudge, hidden: torch.Tensor, asked: Asked, judged: Judged) -> tuple[torch.Tensor, Figures]:
     rows = torch.arange(len(hidden))
     images = hidden.gather(1, asked.images[..., None].expand(-1, -1, HIDDEN))
     heads = hidden.gather(1, asked.heads[..., None].expand(-1, -1, HIDDEN))  # (B, 4, H)
     done_and_kept = torch.tensor(np.stack([judged.done, judged.kept], axis=1), dtype=torch.float32)
     parts = (model.parts(heads).sigmoid() - done_and_kept[:, None]).square().mean()
-    total, figures = 4 * parts, {"parts": float(parts.detach()) ** 0.5}
+    total, figures = 4 * parts, {"parts": parts.detach().sqrt()}
     source, edited = cell_labels(judged)
     behind_text = hidden[rows, asked.said][:, None]
     for probes, labels, tokens in (
@@ -149,20 +146,19 @@ def _probe_loss(
         (model.edited, edited, images[:, CELLS:]),
     ):
         for name, probe in probes.items():
-            if (labels[name] != NONE).any():
-                found = entropy(probe(tokens).flatten(0, 1), labels[name].flatten())
-                total = total + WEIGHTS.get(name, 0.5) * found
-                if name in ("family", "meant", "wanted", "changed", "wrong"):
-                    figures[name] = float(found.detach())
+            found = cross_entropy(probe(tokens), labels[name])
+            total = total + WEIGHTS.get(name, 0.5) * found
+            if name in ("family", "meant", "wanted", "changed", "wrong"):
+                figures[name] = found.detach()
     return total, figures
 
 
 def draw_asked(
-    model: ProbedJudge, sampler: SceneSampler, count: int, mode: str, outcomes: Outcomes = draw
+    reader: JudgeReader, sampler: SceneSampler, count: int, mode: str, outcomes: Outcomes = draw
 ) -> tuple[Judged, Asked]:
     """Draw a batch, said in English or Chinese."""
     judged = outcomes(sampler, count)
-    return judged, model.reader.rows(judged, mode, *_said(sampler, judged.edits))
+    return judged, reader.rows(judged, mode, *_said(sampler, judged.edits))
 
 
 def _said(sampler: SceneSampler, edits: list[SceneEdit]) -> tuple[list[str], list[str]]:
@@ -187,7 +183,7 @@ def measure(model: torch.nn.Module, outcomes: Outcomes = draw, batches: int = 8)
     true: list[float] = []
     family: list[int] = []
     for _ in range(batches):
-        judged, asked = draw_asked(model, sampler, 32, "expected", outcomes)
+        judged, asked = on_device(draw_asked(model.reader, sampler, 32, "expected", outcomes))
         hidden = model(asked)
         likely = model.judge.lm_head(hidden[torch.arange(len(hidden)), asked.last])[:, model.reader.digits].softmax(1)
         said += (likely * torch.arange(10)).sum(1).tolist()
@@ -202,20 +198,24 @@ def measure(model: torch.nn.Module, outcomes: Outcomes = draw, batches: int = 8)
     return {"spearman": spearman(found, truth), "mae": float(np.abs(found - truth).mean()), **by_family}
 
 
-def train(folder: Path, outcomes: Outcomes = draw, steps: int = 5000, batch: int = 40) -> ProbedJudge:
-    """Train the judge.
-
-    Args:
-        folder: Of the checkpoints.
-        outcomes: What is judged.
-        steps, batch: How long.
-    """
+def train(folder: Path, steps: int = 4500) -> ProbedJudge:
+    """Train the judge on synthetic outcomes."""
     torch.manual_seed(4)
+    return _trained("judge", folder, ProbedJudge(), Schedule(steps, lr=1.5e-3, warmup=100), draw)
+
+
+def train_on(folder: Path, outcomes: Outcomes, steps: int = 2000) -> ProbedJudge:
+    """Train the judge further, on other outcomes."""
     model = ProbedJudge()
+    model.load_state_dict(averaged_weights(folder, "judge"))
+    return _trained("judge_on", folder, model, Schedule(steps, lr=8e-4, warmup=100), outcomes)
 
-    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        mode = MODES[step % 2]
-        return judge_loss(model, *draw_asked(model, SceneSampler(rng), batch, mode, outcomes), mode)
 
-    schedule = Schedule(steps, lr=1.5e-3, warmup=100, measure_every=200)
-    return Stage("judge", folder, model, schedule, loss, measure, seed=4).run()  # type: ignore[return-value]
+def _trained(name: str, folder: Path, model: ProbedJudge, schedule: Schedule, outcomes: Outcomes) -> ProbedJudge:
+    def drawn(step: int, rng: np.random.Generator) -> tuple[Judged, Asked]:
+        return draw_asked(model.reader, SceneSampler(rng), BATCH, MODES[step % 2], outcomes)
+
+    def loss(step: int, given: tuple[Judged, Asked], generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
+        return judge_loss(model, *given, MODES[step % 2])
+
+    return Stage(name, folder, model, schedule, drawn, loss, measure, seed=4).run()  # type: ignore[return-value]

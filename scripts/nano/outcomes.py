@@ -9,7 +9,8 @@ import torch
 from nano.denoiser import Frozen, ProbedDenoiser, cell_errors, denoise, exported_denoiser, unpack
 from nano.flaws import Judged, draw, judged, pixels_of
 from nano.scenes import SceneEdit, SceneSampler
-from nano.vae import Core, train_decoder
+from nano.training import on_device
+from nano.vae import Core, OwnLatents, train_decoder
 
 MISTAKEN = 0.12  # error of a cell above which the denoiser meant something else; no decoder should mend that
 OWN = 0.4  # share of a batch that is the editor's own
@@ -54,7 +55,7 @@ def train_decoder_on_own(
         frozen, model: The text encoder and the denoiser.
         core, folder, name, steps: As in `train_decoder`.
     """
-    seed, each = 75_000, 960
+    seed, each = 75_000, 1920
     sampler = SceneSampler(np.random.default_rng(seed), False)
     tokens, edits = [], []
     for begin in range(0, each, 96):
@@ -62,15 +63,9 @@ def train_decoder_on_own(
         tokens.append(denoise(model, frozen.pairs(sampler, drawn), seed=seed + begin))
         edits += drawn
     latents = unpack(torch.cat(tokens)) * frozen.std + frozen.mean
-    wanted = torch.from_numpy(pixels_of([edit.target for edit in edits])).permute(0, 3, 1, 2) * 2 - 1
+    wanted = on_device(torch.from_numpy(pixels_of([edit.target for edit in edits]))).permute(0, 3, 1, 2) * 2 - 1
     alike = (denoised_errors(frozen, torch.cat(tokens), edits) < MISTAKEN).all(axis=1)
-    usable = np.flatnonzero(alike)
-
-    def own(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        index = torch.tensor(rng.choice(usable, 8, replace=False))
-        return latents[index], wanted[index]
-
-    train_decoder(core, folder, steps, name, own)
+    train_decoder(core, folder, steps, name, OwnLatents(latents, wanted, np.flatnonzero(alike)))
 
 
 def denoised_errors(frozen: Frozen, tokens: torch.Tensor, edits: list[SceneEdit]) -> np.ndarray:

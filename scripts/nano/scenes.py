@@ -31,7 +31,14 @@ STEPS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # (row, column) of each of WAYS
 
 SIZE = 4  # cells along each side
 CELLS = SIZE * SIZE
-KINDS = 1 + len(SHAPES) * len(COLOURS)  # what a cell can hold: 0 nothing, else 1 + shape * 8 + colour
+KINDS = 1 + len(SHAPES) * len(COLOURS)  # 0 nothing, else 1 + shape * 8 + colour
+RADII = (10.15, 9.3, 11.0)  # of shapes, in pixels of 128
+ROOM = (2.2, 2.75, 1.5)  # how far from the middle of its cell a shape of each radius may stand, in pixels
+SHIFTS = (0.0, -1.0, -0.5, 0.5, 1.0)  # in shares of that, to the right and downwards
+PLACINGS = tuple(
+    (size, right, down) for size in range(len(RADII)) for right in range(len(SHIFTS)) for down in range(len(SHIFTS))
+)
+THINGS = 1 + len(PLACINGS) * (KINDS - 1)  # what a cell can hold: 0 nothing, else 1 + placing * 24 + kind - 1
 NONE = -1  # a label that does not apply
 
 TEMPLATES = {
@@ -52,19 +59,43 @@ TEMPLATES_ZH = {
 }
 
 
-def kind(shape: int, colour: int) -> int:
-    """Number of a shape of a colour among what a cell can hold."""
-    return 1 + shape * len(COLOURS) + colour
+def thing(kind: int, placing: int = 0) -> int:
+    """Number of a shape of a colour, at its place in the cell and of its size, among what a cell can hold."""
+    return placing * (KINDS - 1) + kind if kind else 0
 
 
-def shape_of(kind: int) -> int:
+def kind_of(thing: int) -> int:
+    """What a cell holds, whatever its place and size: 0 nothing, else 1 + shape * 8 + colour."""
+    return 1 + (thing - 1) % (KINDS - 1) if thing else 0
+
+
+def placing_of(thing: int) -> int:
+    """Index in PLACINGS of what a cell holds; NONE for an empty one."""
+    return (thing - 1) // (KINDS - 1) if thing else NONE
+
+
+def shape_of(thing: int) -> int:
     """Index in SHAPES of what a cell holds; NONE for an empty one."""
-    return (kind - 1) // len(COLOURS) if kind else NONE
+    return (kind_of(thing) - 1) // len(COLOURS) if thing else NONE
 
 
-def colour_of(kind: int) -> int:
+def colour_of(thing: int) -> int:
     """Index in COLOURS of what a cell holds; NONE for an empty one."""
-    return (kind - 1) % len(COLOURS) if kind else NONE
+    return (kind_of(thing) - 1) % len(COLOURS) if thing else NONE
+
+
+def coloured(thing: int, colour: int) -> int:
+    """The same shape at the same place in another colour."""
+    return thing - colour_of(thing) + colour
+
+
+def placings(held_out: bool | None) -> list[int]:
+    """Places and sizes: one in five is held out, so that each lies between ones that are not; None: all."""
+    return [
+        number
+        for number, (size, right, down) in enumerate(PLACINGS)
+        if held_out is None or ((size + right + 2 * down) % len(SHIFTS) == 0) == held_out
+    ]
 
 
 @dataclass(frozen=True)
@@ -73,7 +104,7 @@ class Scene:
 
     Attributes:
         background: Index in BACKGROUNDS.
-        cells: What each of the 16 cells holds, row by row, as `kind` numbers it.
+        cells: What each of the 16 cells holds, row by row, as `thing` numbers it.
     """
 
     background: int
@@ -81,11 +112,15 @@ class Scene:
 
     def objects(self) -> list[int]:
         """Cells that hold something."""
-        return [cell for cell, kind in enumerate(self.cells) if kind]
+        return [cell for cell, thing in enumerate(self.cells) if thing]
+
+    def kinds(self) -> list[int]:
+        """What each of the cells holds, whatever its place and size."""
+        return [kind_of(thing) for thing in self.cells]
 
     def replaced(self, changes: dict[int, int]) -> "Scene":
         """The scene with some cells holding something else."""
-        return Scene(self.background, tuple(changes.get(cell, kind) for cell, kind in enumerate(self.cells)))
+        return Scene(self.background, tuple(changes.get(cell, thing) for cell, thing in enumerate(self.cells)))
 
 
 @dataclass(frozen=True)
@@ -151,12 +186,12 @@ def _words(edit: SceneEdit, english: bool) -> dict[str, str]:
 
 def describe(scene: Scene, language: str) -> str:
     """Say what a scene shows, shapes in the order of their cells."""
-    kinds = [scene.cells[cell] for cell in scene.objects()]
+    things = [scene.cells[cell] for cell in scene.objects()]
     if language == "en":
-        named = [f"{COLOURS[colour_of(k)]} {SHAPES[shape_of(k)]}" for k in kinds]
+        named = [f"{COLOURS[colour_of(one)]} {SHAPES[shape_of(one)]}" for one in things]
         shapes = ", ".join(f"{'an' if name[0] == 'o' else 'a'} {name}" for name in named) or "nothing"
         return f"On {BACKGROUNDS[scene.background]}: {shapes}."
-    shapes = "、".join(COLOURS_ZH[colour_of(k)] + SHAPES_ZH[shape_of(k)] for k in kinds) or "空"
+    shapes = "、".join(COLOURS_ZH[colour_of(one)] + SHAPES_ZH[shape_of(one)] for one in things) or "空"
     return f"{BACKGROUNDS_ZH[scene.background]}背景：{shapes}。"
 
 
@@ -166,12 +201,20 @@ class SceneSampler:
 
     Attributes:
         rng: Source of all that is random.
-        held_out: True: only held-out combinations; False: only the others; None: all.
+        held_out: True: only held-out combinations, places and sizes; False: only the others; None: all.
     """
 
     rng: np.random.Generator
     held_out: bool | None = False
     families: tuple[str, ...] = field(default=FAMILIES)
+    placings: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.placings = placings(self.held_out)
+
+    def thing(self, kind: int) -> int:
+        """A shape of a colour, at a place and of a size drawn at random."""
+        return thing(kind, self.placings[int(self.rng.integers(len(self.placings)))])
 
     def scene(self, least: int = 1) -> Scene:
         """A scene of `least` to 3 shapes, no two of them alike."""
@@ -179,7 +222,7 @@ class SceneSampler:
         cells = [0] * CELLS
         places = self.rng.permutation(CELLS)[:count]
         for place, what in zip(places, self.rng.permutation(KINDS - 1)[:count], strict=True):
-            cells[place] = int(what) + 1
+            cells[place] = self.thing(int(what) + 1)
         return Scene(int(self.rng.integers(len(BACKGROUNDS))), tuple(cells))
 
     def edit(self, family: str | None = None) -> SceneEdit:
@@ -209,8 +252,8 @@ class SceneSampler:
                 return None
             return SceneEdit(scene, scene.replaced({cell: 0, to: meant}), index, cell, to, word=word)
         new = (colour_of(meant) + 1 + int(self.rng.integers(len(COLOURS) - 1))) % len(COLOURS)
-        target = scene.replaced({cell: kind(shape_of(meant), new)})
-        alike = len(set(target.cells) - {0}) < len(target.objects())
+        target = scene.replaced({cell: coloured(meant, new)})
+        alike = len(set(target.kinds()) - {0}) < len(target.objects())
         return None if alike else SceneEdit(scene, target, index, cell, new=new, word=word)
 
 

@@ -24,12 +24,13 @@ from nano.scenes import (
     NONE,
     SHAPES,
     SIZE,
+    THINGS,
     SceneEdit,
     SceneSampler,
     colour_of,
     shape_of,
 )
-from nano.training import Schedule, Stage
+from nano.training import Figures, Schedule, Stage, on_device
 from nano.words import editor_tokenizer
 
 HIDDEN, LAYERS, MLP, HEADS = 128, 4, 256, 4
@@ -38,7 +39,6 @@ PATCH, MERGE = 14, 2
 PREFIX = 64  # tokens of the pipeline's template that it drops
 HEADER = 3  # last tokens, which the probes read
 PER_IMAGE = 4  # instructions for one scene in training
-LOOKS = len(BACKGROUNDS) * KINDS * 2
 TEMPLATE = (
     "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, "
     "background), then explain how the user's text instruction should alter or modify the image. Generate a new image "
@@ -87,27 +87,33 @@ def build_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGen
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
-def patches(looks: np.ndarray, patch: int, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
-    """Cut all looks of a cell into patches as the Qwen image processors do.
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # of the image processor, for pixels in 0..1
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+
+
+def patches(looks: np.ndarray) -> torch.Tensor:
+    """Cut looks of a cell into patches as the Qwen image processors do.
 
     Args:
-        looks: (6, 25, 2, S, S, 3) uint8, S two patches.
-        patch: Side of a patch in pixels.
-        mean, std: (3,), of the image processor, for pixels in 0..1.
+        looks: (N, 28, 28, 3) uint8.
 
     Returns:
-        (300 * 4, 3 * 2 * patch * patch): the four patches of each look, each twice as one picture is two frames.
+        (N * 4, 3 * 2 * 14 * 14): the four patches of each look, each twice as one picture is two frames.
     """
-    pixels = (looks.reshape(-1, *looks.shape[3:]) / 255 - mean) / std  # (300, S, S, 3)
-    grid = pixels.reshape(-1, MERGE, patch, MERGE, patch, 3).transpose(0, 1, 3, 5, 2, 4)  # (300, 2, 2, 3, p, p)
-    twice = np.repeat(grid[:, :, :, :, None], 2, axis=4)  # (300, 2, 2, 3, 2, p, p)
+    pixels = (looks.astype(np.float32) / 255 - MEAN) / STD
+    grid = pixels.reshape(-1, MERGE, PATCH, MERGE, PATCH, 3).transpose(0, 1, 3, 5, 2, 4)  # (N, 2, 2, 3, p, p)
+    twice = np.repeat(grid[:, :, :, :, None], 2, axis=4)  # (N, 2, 2, 3, 2, p, p)
     return torch.tensor(twice.reshape(len(pixels) * MERGE**2, -1), dtype=torch.float32)
 
 
-def look_numbers(backgrounds: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Number of the look of every cell: (B,), (B, 16) -> (B, 16), as `patches` orders them."""
+def _looks(groups: list[list[SceneEdit]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Patches of the looks that scenes show, and which of these looks every cell has, (B, 16)."""
+    backgrounds = np.array([group[0].source.background for group in groups])
+    cells = np.array([group[0].source.cells for group in groups])
     floor = np.arange(CELLS) >= CELLS - SIZE
-    return (backgrounds[:, None] * KINDS + cells) * 2 + floor
+    numbers, index = np.unique((backgrounds[:, None] * THINGS + cells) * 2 + floor, return_inverse=True)
+    seen = cells_for_encoder().reshape(-1, 2 * PATCH, 2 * PATCH, 3)[numbers]
+    return patches(seen), torch.tensor(index.reshape(cells.shape))
 
 
 def edit_labels(edit: SceneEdit) -> dict[str, int]:
@@ -130,7 +136,8 @@ class Rows:
     """Scenes with several instructions each, laid out in one row a scene.
 
     Attributes:
-        looks: (B, 16) int64, look of every cell.
+        patches: Of the looks that the scenes show, as `patches` cuts them.
+        looks: (B, 16) int64, which of these looks every cell has.
         tokens: (B, L) int64; image tokens first, then the instructions' segments one after the other, then padding.
         positions: (3, B, L) int64; every segment is placed as if it were the only one.
         mask: (B, 1, L, 64 + L) float32, 0 or minus infinity: segments do not see each other.
@@ -139,6 +146,7 @@ class Rows:
         labels: Each of LABELS, (B, PER_IMAGE) int64; of IMAGE_LABELS as `image_NAME`, (B, 16).
     """
 
+    patches: torch.Tensor
     looks: torch.Tensor
     tokens: torch.Tensor
     positions: torch.Tensor
@@ -176,53 +184,49 @@ class EncoderReader:
         return self._known[instruction]
 
     def rows(self, groups: list[list[SceneEdit]], texts: list[list[str]]) -> Rows:
-        """Lay out edits; those of a group have one source."""
+        """Lay out edits, on the CPU; those of a group have one source."""
         segments = [[self.segment(text) for text in row] for row in texts]
         length = 1 + CELLS + max(sum(map(len, row)) for row in segments)
         count, each = len(groups), len(groups[0])
-        tokens = torch.full((count, length), self.tokenizer.pad_token_id)
-        positions = torch.zeros(3, count, length, dtype=torch.long)
-        mask = torch.full((count, 1, length, PREFIX + length), float("-inf"))
-        heads = torch.zeros(count, each, HEADER, dtype=torch.long)
-        image = image_positions(PREFIX + 1)
+        tokens = np.full((count, length), self.tokenizer.pad_token_id)
+        positions = np.zeros((3, count, length), np.int64)
+        mask = np.full((count, 1, length, PREFIX + length), -np.inf, np.float32)
+        heads = np.zeros((count, each, HEADER), np.int64)
         head = 1 + CELLS
-        causal = torch.zeros(length, length).masked_fill_(torch.ones(length, length).triu(1).bool(), float("-inf"))
+        causal = np.where(np.tri(length, dtype=bool), 0.0, -np.inf)
         mask[:, :, :, :PREFIX] = 0.0
         mask[:, 0, :head, PREFIX : PREFIX + head] = causal[:head, :head]
         tokens[:, 0], tokens[:, 1:head] = self.start, self.pad
         positions[:, :, 0] = PREFIX
-        positions[:, :, 1:head] = image[:, None]
+        positions[:, :, 1:head] = image_positions(PREFIX + 1)[:, None]
         spans: list[list[tuple[int, int]]] = [[] for _ in groups]
         for row, parts in enumerate(segments):
             begin = head
             for number, part in enumerate(parts):
                 end = begin + len(part)
-                tokens[row, begin:end] = torch.tensor(part)
-                positions[:, row, begin:end] = torch.arange(len(part)) + PREFIX + 1 + SIZE
+                tokens[row, begin:end] = part
+                positions[:, row, begin:end] = np.arange(len(part)) + PREFIX + 1 + SIZE
                 mask[row, 0, begin:end, PREFIX : PREFIX + head] = 0.0
                 mask[row, 0, begin:end, PREFIX + begin : PREFIX + end] = causal[: len(part), : len(part)]
-                heads[row, number] = torch.arange(end - HEADER, end)
+                heads[row, number] = np.arange(end - HEADER, end)
                 spans[row].append((begin, end))
                 begin = end
-        return Rows(_looks(groups), tokens, positions, mask, heads, spans, _labels(groups))
+        with torch.device("cpu"):
+            laid_out = [torch.from_numpy(one) for one in (tokens, positions, mask, heads)]
+            return Rows(*_looks(groups), *laid_out, spans, _labels(groups))  # type: ignore[call-arg, arg-type]
 
 
-def image_positions(start: int) -> torch.Tensor:
+def image_positions(start: int) -> np.ndarray:
     """Positions of an image's 16 tokens in time, height and width: (3, 16)."""
-    cells = torch.arange(CELLS)
-    return torch.stack([torch.full((CELLS,), start), start + cells // SIZE, start + cells % SIZE])
-
-
-def _looks(groups: list[list[SceneEdit]]) -> torch.Tensor:
-    backgrounds = np.array([group[0].source.background for group in groups])
-    return torch.tensor(look_numbers(backgrounds, np.array([group[0].source.cells for group in groups])))
+    cells = np.arange(CELLS)
+    return np.stack([np.full(CELLS, start), start + cells // SIZE, start + cells % SIZE])
 
 
 def _labels(groups: list[list[SceneEdit]]) -> dict[str, torch.Tensor]:
     told = [[edit_labels(edit) for edit in group] for group in groups]
     labels = {name: torch.tensor([[one[name] for one in row] for row in told]) for name in LABELS}
     cells = torch.arange(CELLS).expand(len(groups), -1)
-    labels["image_kind"] = torch.tensor([group[0].source.cells for group in groups])
+    labels["image_kind"] = torch.tensor([group[0].source.kinds() for group in groups])
     labels["image_row"], labels["image_column"] = cells // SIZE, cells % SIZE
     labels["image_background"] = torch.tensor([[group[0].source.background] * CELLS for group in groups])
     return labels
@@ -246,14 +250,11 @@ class ProbedEncoder(torch.nn.Module):
         self.image_probes = torch.nn.ModuleDict(
             {name: torch.nn.Linear(HIDDEN, size) for name, size in IMAGE_LABELS.items()}
         )
-        mean, std = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954, 0.26130258, 0.27577711])
-        self.register_buffer("patches", patches(cells_for_encoder(), PATCH, mean, std), persistent=False)
 
-    def seen(self) -> torch.Tensor:
-        """What the vision part makes of every look, (300, H)."""
-        grid = torch.tensor([[1, MERGE * 15, MERGE * LOOKS // 15]])
-        order = torch.arange(LOOKS).reshape(15, -1).flatten()
-        return self.encoder.model.visual(self.patches, grid_thw=grid).pooler_output[order]
+    def seen(self, patches: torch.Tensor) -> torch.Tensor:
+        """What the vision part, which looks at one cell at a time, makes of looks: (N * 4, ...) -> (N, H)."""
+        grid = torch.tensor([[1, MERGE, len(patches) // MERGE]])  # as if all looks stood in a row
+        return self.encoder.model.visual(patches, grid_thw=grid).pooler_output
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """Hidden states of the rows' tokens behind the dropped prefix, (B, L, H)."""
@@ -262,7 +263,7 @@ class ProbedEncoder(torch.nn.Module):
         count = len(rows.tokens)
         cache = Cache([PrefixLayer(layer.keys, layer.values, count) for layer in prefix.layers])
         embedded = model.embed_tokens(rows.tokens)
-        embedded = torch.cat([embedded[:, :1], self.seen()[rows.looks], embedded[:, 1 + CELLS :]], dim=1)
+        embedded = torch.cat([embedded[:, :1], self.seen(rows.patches)[rows.looks], embedded[:, 1 + CELLS :]], dim=1)
         return model(
             inputs_embeds=embedded,
             position_ids=rows.positions,
@@ -285,7 +286,7 @@ class ProbedEncoder(torch.nn.Module):
 
 
 def draw_rows(
-    encoder: ProbedEncoder, rng: np.random.Generator, count: int, held_out: bool | None = False
+    reader: EncoderReader, rng: np.random.Generator, count: int, held_out: bool | None = False
 ) -> tuple[Rows, list[list[SceneEdit]]]:
     """Draw `count` scenes with four instructions each, in English and Chinese."""
     sampler = SceneSampler(rng, held_out)
@@ -294,7 +295,7 @@ def draw_rows(
         group = several(sampler)
         groups.append(group)
         texts.append([edit.text("en" if rng.random() < 0.5 else "zh", int(rng.integers(6))) for edit in group])
-    return encoder.reader.rows(groups, texts), groups
+    return reader.rows(groups, texts), groups
 
 
 def several(sampler: SceneSampler) -> list[SceneEdit]:
@@ -319,13 +320,17 @@ def probe_loss(logits: dict[str, torch.Tensor], labels: dict[str, torch.Tensor])
     total = torch.zeros(())
     for name, found in logits.items():
         wanted = labels[name]
-        weight = 0.5 if name.startswith("image_") else 1.0
         if found.ndim == 4:
             wanted = wanted[..., None].expand(found.shape[:-1])
-        if (wanted != NONE).any():
-            loss = torch.nn.functional.cross_entropy(found.flatten(0, -2), wanted.flatten(), ignore_index=NONE)
-            total = total + weight * loss
+        total = total + (0.5 if name.startswith("image_") else 1.0) * cross_entropy(found, wanted)
     return total
+
+
+def cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over what applies: logits (..., C), wanted (...), NONE where nothing; 0 if nothing does."""
+    flat = wanted.flatten()
+    total = torch.nn.functional.cross_entropy(logits.flatten(0, -2), flat, ignore_index=NONE, reduction="sum")
+    return total / (flat != NONE).sum().clamp(min=1)
 
 
 def accuracy(encoder: ProbedEncoder, edits: int = 256, seed: int = 20_000) -> dict[str, float]:
@@ -334,7 +339,8 @@ def accuracy(encoder: ProbedEncoder, edits: int = 256, seed: int = 20_000) -> di
     right: dict[int, list[bool]] = {}
     by_label: dict[str, list[bool]] = {}
     for _ in range(max(1, edits // 64)):
-        rows, groups = draw_rows(encoder, rng, 64 // PER_IMAGE, held_out=True)
+        drawn, groups = draw_rows(encoder.reader, rng, 64 // PER_IMAGE, held_out=True)
+        rows = on_device(drawn)
         logits = encoder.read(encoder(rows), rows)
         good = torch.ones(len(groups), PER_IMAGE, dtype=torch.bool)
         for name in LABELS:
@@ -350,14 +356,16 @@ def accuracy(encoder: ProbedEncoder, edits: int = 256, seed: int = 20_000) -> di
     return {"all": float(np.mean([hit for hits in right.values() for hit in hits])), **families, **labels}
 
 
-def train(folder: Path, steps: int = 1400, images: int = 20) -> ProbedEncoder:
+def train(folder: Path, steps: int = 1600, images: int = 20) -> ProbedEncoder:
     """Train the encoder; `images` scenes of four instructions a step."""
     torch.manual_seed(2)
     encoder = ProbedEncoder(editor_tokenizer())
 
-    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        rows, _ = draw_rows(encoder, rng, images)
+    def draw(step: int, rng: np.random.Generator) -> Rows:
+        return draw_rows(encoder.reader, rng, images)[0]
+
+    def loss(step: int, rows: Rows, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
         return probe_loss(encoder.read(encoder(rows), rows), rows.labels), {}
 
-    stage = Stage("text_encoder", folder, encoder, Schedule(steps, lr=2e-3, measure_every=100), loss, accuracy, seed=2)
-    return stage.run()
+    schedule = Schedule(steps, lr=2e-3, measure_every=100)
+    return Stage("text_encoder", folder, encoder, schedule, draw, loss, accuracy, seed=2).run()  # type: ignore[return-value]

@@ -5,7 +5,7 @@ times. What is trained is the core between 64 pixels and the latents.
 """
 
 import functools
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,19 @@ from safetensors.torch import load_file
 
 from editbench.editors.single_frame import use_conv2d_for_single_frames
 from nano.pictures import assemble, cells_for_vae
-from nano.scenes import BACKGROUNDS, CELLS, KINDS
-from nano.training import Schedule, Stage, averaged_weights
+from nano.scenes import BACKGROUNDS, CELLS, KINDS, placings, thing
+from nano.training import Figures, Schedule, Stage, averaged_weights, seeded
 
 BASE = 4
-MULTIPLIERS = [1, 2, 2, 2, 3, 6, 10, 16]
+MULTIPLIERS = [1, 2, 2, 2, 5, 8, 12, 20]
 LATENT = 16  # channels
 PER_CELL = 16  # pixels of the core along a cell's side
 OUTER = 4  # levels set by hand
 LEVEL = 64.0  # of the constant channel that keeps the last norm from scaling the colours
 SMALL = 0.1  # keeps colours where SiLU is a straight line
 NOISE = 0.25  # on latents while training, so that the denoiser's small errors are not seen
-CROPS, SCENES = 1600, 1200  # steps
+CROPS, SCENES = 1700, 2200  # steps
+BATCH = 16  # scenes a step
 
 
 def build_vae() -> AutoencoderKLQwenImage:
@@ -97,7 +98,7 @@ def _set_outer_levels(vae: AutoencoderKLQwenImage) -> None:
     last.requires_grad_(False)
     last.weight.zero_()
     last.bias.zero_()
-    last.weight[:3, :, 1, 1] = torch.randn(3, last.weight.shape[1], generator=torch.Generator().manual_seed(1)) * 0.1
+    last.weight[:3, :, 1, 1] = torch.randn(3, last.weight.shape[1], generator=seeded(1)) * 0.1
     last.bias[3] = LEVEL
 
 
@@ -167,43 +168,44 @@ def to_tensor(pictures: np.ndarray) -> torch.Tensor:
     return torch.tensor(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
-def pictures_of(rng: np.random.Generator, count: int, filled: float) -> torch.Tensor:
-    """Draw random scenes as the core sees them, (count, 3, 64, 64), a share of all cells holding a shape."""
-    cells = rng.integers(1, KINDS, (count, CELLS)) * (rng.random((count, CELLS)) < filled)
-    return to_tensor(assemble(cells_for_vae(), rng.integers(len(BACKGROUNDS), size=count), cells))
+def pictures_of(rng: np.random.Generator, count: int, filled: float, held_out: bool = False) -> np.ndarray:
+    """Draw random scenes as the core sees them, (count, 64, 64, 3) uint8, a share of all cells holding a shape."""
+    things = [thing(kind, placing) for placing in placings(held_out) for kind in range(1, KINDS)]
+    cells = rng.choice(things, (count, CELLS)) * (rng.random((count, CELLS)) < filled)
+    return assemble(cells_for_vae(), rng.integers(len(BACKGROUNDS), size=count), cells)
 
 
-def crops_of(rng: np.random.Generator, count: int) -> torch.Tensor:
-    """Draw 2 x 2 cells from scenes that are nearly full, (count, 3, 32, 32)."""
+def crops_of(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Draw 2 x 2 cells from scenes that are nearly full, (count, 32, 32, 3) uint8."""
     whole = pictures_of(rng, count // 2, 0.85)
     row, column = 16 * int(rng.integers(3)), 16 * int(rng.integers(3))
-    return torch.cat([whole[:, :, row : row + 32, column : column + 32], whole[:, :, 32:, column : column + 32]])
+    return np.concatenate([whole[:, row : row + 32, column : column + 32], whole[:, 32:, column : column + 32]])
 
 
 def reconstruction(
     core: Core, pixels: torch.Tensor, generator: torch.Generator, noisy: float = 1.0
-) -> tuple[torch.Tensor, dict[str, float]]:
+) -> tuple[torch.Tensor, Figures]:
     """Loss of making pictures again from latents with a share of NOISE; latents are held at about unit size."""
     latents = core.encode(pixels)
     noise = torch.randn(latents.shape, generator=generator) * NOISE * noisy
     error = core.decode(latents + noise) - pixels
     size = latents.square().mean(dim=(0, 2, 3))  # (16,)
     found, figures = pixel_loss(error)
-    return found + 0.002 * (size - 1).square().mean(), figures | {"latent": float(size.detach().mean().sqrt())}
+    return found + 0.002 * (size - 1).square().mean(), {**figures, "latent": size.detach().mean().sqrt()}
 
 
-def pixel_loss(error: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+def pixel_loss(error: torch.Tensor) -> tuple[torch.Tensor, Figures]:
     """Loss of an error of pixels, (B, 3, H, W) in -2..2: absolute, squared, and the more the worse a cell is."""
     squared = torch.nn.functional.avg_pool2d(error.square().mean(dim=1), PER_CELL)  # (B, rows, columns)
     worst = (squared * (squared / squared.mean()).detach()).mean()
     loss = error.abs().mean() + 4 * squared.mean() + 2 * worst
-    return loss, {"rms": float(error.detach().square().mean().sqrt()) / 2}
+    return loss, {"rms": error.detach().square().mean().sqrt() / 2}
 
 
 def measure(core: Core) -> dict[str, float]:
     """PSNR in dB of unseen scenes, without noise, and the greatest error of a cell (rms, 0..1)."""
     rng = np.random.default_rng(10_000)
-    pixels = torch.cat([pictures_of(rng, 32, 0.12), pictures_of(rng, 16, 0.5)])
+    pixels = to_tensor(np.concatenate([pictures_of(rng, 32, 0.12, True), pictures_of(rng, 16, 0.5, True)]))
     error = (core.decode(core.encode(pixels)).clamp(-1, 1) - pixels) / 2
     by_cell = error.reshape(len(pixels), 3, 4, 16, 4, 16).square().mean(dim=(1, 3, 5)).sqrt()
     return {
@@ -218,28 +220,43 @@ def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
     torch.manual_seed(0)
     core = Core(build_vae())
 
-    def loss_of_crops(
-        step: int, rng: np.random.Generator, generator: torch.Generator
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        return reconstruction(core, crops_of(rng, 12), generator, min(1.0, step / 1500))
+    def of_crops(step: int, pixels: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
+        return reconstruction(core, to_tensor(pixels), generator, min(1.0, step / 1500))
 
-    def loss_of_scenes(
-        step: int, rng: np.random.Generator, generator: torch.Generator
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        pixels = torch.cat([pictures_of(rng, 4, 0.5), pictures_of(rng, 2, 0.12)])
-        return reconstruction(core, pixels, generator, 0.6)
+    def of_scenes(step: int, pixels: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
+        return reconstruction(core, to_tensor(pixels), generator, 0.6)
 
-    first = Stage("vae_crops", folder, core, Schedule(crops, lr=3e-3), loss_of_crops, measure)
+    def some_crops(step: int, rng: np.random.Generator) -> np.ndarray:
+        return crops_of(rng, 3 * BATCH)
+
+    first = Stage("vae_crops", folder, core, Schedule(crops, lr=3e-3), some_crops, of_crops, measure)
     core.load_state_dict(first.run().state_dict())
-    second = Stage("vae", folder, core, Schedule(scenes, lr=2e-3), loss_of_scenes, measure, seed=1)
-    return second.run()
+    second = Stage("vae", folder, core, Schedule(scenes, lr=2e-3), some_scenes, of_scenes, measure, seed=1)
+    return second.run()  # type: ignore[return-value]
 
 
-Batch = Callable[[np.random.Generator], tuple[torch.Tensor, torch.Tensor]]
+def some_scenes(step: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a batch of scenes, some full and most as they are in the benchmark."""
+    return np.concatenate([pictures_of(rng, BATCH // 2, 0.5), pictures_of(rng, BATCH // 2, 0.12)])
+
+
+@dataclass(frozen=True)
+class OwnLatents:
+    """What the denoiser makes.
+
+    Attributes:
+        latents: (N, 16, 8, 8).
+        pixels: What is to be made of them, (N, 3, 64, 64) in -1..1.
+        usable: Numbers of those to be trained on.
+    """
+
+    latents: torch.Tensor
+    pixels: torch.Tensor
+    usable: np.ndarray
 
 
 def train_decoder(
-    core: Core, folder: Path, steps: int = 260, name: str = "vae_decoder", own: Batch | None = None
+    core: Core, folder: Path, steps: int = 260, name: str = "vae_decoder", own: OwnLatents | None = None
 ) -> Core:
     """Train the decoder alone for longer: latents stay as they are, so other stages need not be trained again.
 
@@ -248,21 +265,23 @@ def train_decoder(
         folder: Of the checkpoints.
         steps: Steps in all.
         name: Of the stage.
-        own: Draws latents, (B, 16, 8, 8), and the pictures to be made of them, to be trained on beside the encoder's.
+        own: Latents to be trained on beside the encoder's, and what is to be made of them.
     """
     torch.manual_seed(1)
     core.vae.encoder.requires_grad_(False)
     core.vae.quant_conv.requires_grad_(False)
 
-    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        if own is not None and step % 3:
-            latents, pixels = own(rng)
-            return pixel_loss(core.decode(latents) - pixels)
-        pixels = torch.cat([pictures_of(rng, 4, 0.3), pictures_of(rng, 4, 0.12)])
-        return reconstruction(core, pixels, generator, 0.6)
+    def draw(step: int, rng: np.random.Generator) -> np.ndarray:
+        return some_scenes(step, rng) if own is None or step % 3 == 0 else rng.choice(own.usable, BATCH, replace=False)
+
+    def loss(step: int, drawn: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
+        if own is None or step % 3 == 0:
+            return reconstruction(core, to_tensor(drawn), generator, 0.6)
+        index = torch.tensor(drawn)
+        return pixel_loss(core.decode(own.latents[index]) - own.pixels[index])
 
     schedule = Schedule(steps, lr=1.5e-3, warmup=20, ema=0.98)
-    return Stage(name, folder, core, schedule, loss, measure, seed=7).run()
+    return Stage(name, folder, core, schedule, draw, loss, measure, seed=7).run()  # type: ignore[return-value]
 
 
 def trained_core(folder: Path, name: str) -> Core:

@@ -22,16 +22,24 @@ def sampler(seed=0, held_out=False):
     return SceneSampler(np.random.default_rng(seed), held_out)
 
 
+def kind(shape, colour):
+    return 1 + shape * len(scenes.COLOURS) + colour
+
+
 def weights(model):
     return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
-def run(folder, model, loss, steps):
-    return training.Stage("stage", folder, model, training.Schedule(steps, warmup=1, log_every=1), loss)
+def stage_of(folder, model, draw, loss, steps=1):
+    return training.Stage("stage", folder, model, training.Schedule(steps, warmup=1, log_every=1), draw, loss)
+
+
+def one_step(stage):
+    return stage.step(0, next(stage.batches(0)))
 
 
 def test_an_edit_changes_what_its_instruction_says_and_nothing_else():
-    red_circle, blue_square = scenes.kind(0, 0), scenes.kind(1, 4)
+    red_circle, blue_square = kind(0, 0), kind(1, 4)
     scene = Scene(0, (0, red_circle, 0, 0, *[0] * 8, blue_square, 0, 0, 0))
     edit = SceneEdit(scene, scene.replaced({1: 0, 13: red_circle}), FAMILIES.index("drop"), cell=1, to=13)
     assert edit.text("en", 0) == "Drop the red circle to the floor."
@@ -53,18 +61,50 @@ def test_a_picture_put_together_from_cells_is_the_scene_as_the_pipeline_shows_it
     scene = sampler(3).scene(3)
     backgrounds, cells = np.array([scene.background]), np.array([scene.cells])
     whole = pictures.through_pipeline(pictures.draw(scene), pictures.SEEN, pictures.Image.Resampling.BOX).astype(int)
-    assert np.abs(pictures.assemble(pictures.cells_for_vae(), backgrounds, cells)[0] - whole).max() <= 2
+    apart = np.abs(pictures.assemble(pictures.cells_for_vae(), backgrounds, cells)[0] - whole)
+    assert np.quantile(apart, 0.998) <= 2 and apart.max() <= 10  # what the filter clips beside bright edges
 
 
-def test_no_two_looks_of_a_cell_are_within_the_strict_bound():
+@pytest.mark.parametrize("placing", range(0, len(scenes.PLACINGS), 7))
+def test_no_two_things_at_a_place_are_within_the_strict_bound(placing):
+    things = [0, *(scenes.thing(kind, placing) for kind in range(1, scenes.KINDS))]
     for floor in (0, 1):
-        looks = pictures.cells_for_vae()[:, :, floor].reshape(-1, 16 * 16 * 3).astype(float) / 255
+        looks = pictures.cells_for_vae()[:, things, floor].reshape(-1, 16 * 16 * 3).astype(float) / 255
         apart = np.sqrt(((looks[:, None] - looks[None]) ** 2).mean(-1)) + 9 * np.eye(len(looks))
         assert apart.min() > RIGHT
 
 
+def test_what_a_cell_holds_is_a_kind_at_a_place():
+    for placing in (0, 31, 74):
+        green_triangle = scenes.thing(kind(2, 3), placing)
+        assert (scenes.shape_of(green_triangle), scenes.colour_of(green_triangle)) == (2, 3)
+        assert (scenes.kind_of(green_triangle), scenes.placing_of(green_triangle)) == (kind(2, 3), placing)
+        assert scenes.coloured(green_triangle, 7) == scenes.thing(kind(2, 7), placing)
+    assert scenes.thing(0, 5) == 0 and scenes.kind_of(0) == 0 and scenes.shape_of(0) == scenes.NONE
+    assert scenes.thing(24, 74) == scenes.THINGS - 1
+
+
+def test_held_out_places_and_sizes_are_kept_from_training():
+    trained, held_out = scenes.placings(False), scenes.placings(True)
+    assert sorted(trained + held_out) == scenes.placings(None) and len(held_out) == 15
+    for asked, allowed in ((False, trained), (True, held_out)):
+        found = {
+            scenes.placing_of(one) for seed in range(40) for one in sampler(seed, asked).edit().source.cells if one
+        }
+        assert len(found) > 10 and found <= set(allowed)
+
+
+def test_shapes_stay_in_their_cells():
+    drawn = pictures.cells_drawn().astype(int)
+    border = np.ones((32, 32), bool)
+    border[1:-1, 1:-1] = False
+    empty = drawn[:, :1]
+    assert np.abs(drawn - empty)[..., border, :].max() < 40  # at most the shadow's end
+    assert (np.abs(drawn[:, 1:] - empty).max(axis=(2, 3, 4, 5)) > 40).all()
+
+
 def test_flaws_are_scored_from_0_to_10_and_cover_the_scale():
-    drawn = flaws.draw(sampler(1), 200)
+    drawn = flaws.draw(sampler(1), 400)
     assert drawn.scores.min() >= 0 and drawn.scores.max() <= 10
     assert (np.histogram(drawn.scores, 5, (0, 10.01))[0] > 5).all()
 
@@ -72,7 +112,7 @@ def test_flaws_are_scored_from_0_to_10_and_cover_the_scale():
 def test_the_vae_averages_going_in_and_repeats_going_out():
     torch.manual_seed(0)
     core = vae.Core(vae.build_vae())
-    pixels = vae.pictures_of(np.random.default_rng(0), 1, 0.5)
+    pixels = vae.to_tensor(vae.pictures_of(np.random.default_rng(0), 1, 0.5))
     large = pixels.repeat_interleave(16, 2).repeat_interleave(16, 3)
     with torch.no_grad():
         latents, decoded = core.encode(pixels), core.decode(core.encode(pixels)).clamp(-1, 1)
@@ -88,11 +128,14 @@ def test_a_step_of_the_vae(tmp_path):
     torch.manual_seed(0)
     core = vae.Core(vae.build_vae())
 
-    def loss(step, rng, generator):
-        return vae.reconstruction(core, vae.crops_of(rng, 4), generator)
+    def draw(step, rng):
+        return vae.crops_of(rng, 4)
+
+    def loss(step, crops, generator):
+        return vae.reconstruction(core, vae.to_tensor(crops), generator)
 
     before = weights(core)
-    found = run(tmp_path, core, loss, 1).step(0)
+    found = one_step(stage_of(tmp_path, core, draw, loss))
     assert 0 < found["rms"] < 1
     assert not torch.equal(before, weights(core))
     outer = core.vae.encoder.down_blocks[1].resample[1].weight
@@ -112,7 +155,7 @@ def test_the_pipeline_drops_exactly_the_template_up_to_the_image(encoder):
 
 
 def test_several_instructions_in_a_row_are_read_as_each_alone(encoder):
-    _, groups = text_encoder.draw_rows(encoder, np.random.default_rng(0), 1)
+    _, groups = text_encoder.draw_rows(encoder.reader, np.random.default_rng(0), 1)
     texts = ["Make the background pink.", "把红色圆形变成蓝色。", "Delete the red circle.", "Turn the background mint."]
     together = encoder.reader.rows(groups, [texts])
     with torch.no_grad():
@@ -127,7 +170,7 @@ def test_the_encoder_is_trained_as_the_pipeline_calls_it(encoder):
     edit = sampler(5).edit("recolour")
     rows = encoder.reader.rows([[edit]], [[edit.text("en", 0)]])
     ids = torch.cat([encoder.reader.prefix, rows.tokens[0]])[None]
-    patches = encoder.patches.reshape(text_encoder.LOOKS, 4, -1)[rows.looks[0]].flatten(0, 1)
+    patches = rows.patches.reshape(-1, 4, rows.patches.shape[1])[rows.looks[0]].flatten(0, 1)
     with torch.no_grad():
         expected = encoder.encoder(
             input_ids=ids,
@@ -140,12 +183,14 @@ def test_the_encoder_is_trained_as_the_pipeline_calls_it(encoder):
 
 
 def test_a_step_of_the_text_encoder(encoder, tmp_path):
-    def loss(step, rng, generator):
-        rows, _ = text_encoder.draw_rows(encoder, rng, 2)
+    def draw(step, rng):
+        return text_encoder.draw_rows(encoder.reader, rng, 2)[0]
+
+    def loss(step, rows, generator):
         return text_encoder.probe_loss(encoder.read(encoder(rows), rows), rows.labels), {}
 
     before = weights(encoder.encoder.model.visual)
-    found = run(tmp_path, encoder, loss, 1).step(0)
+    found = one_step(stage_of(tmp_path, encoder, draw, loss))
     assert 5 < found["loss"] < 40
     assert not torch.equal(before, weights(encoder.encoder.model.visual))
 
@@ -167,11 +212,14 @@ def test_a_step_of_the_denoiser(tmp_path):
     torch.manual_seed(0)
     model, given = denoiser.ProbedDenoiser(), pairs(4)
 
-    def loss(step, rng, generator):
-        return denoiser.flow_loss(model, given, generator)
+    def draw(step, rng):
+        return given
+
+    def loss(step, some, generator):
+        return denoiser.flow_loss(model, some, generator)
 
     before = weights(model.transformer)
-    found = run(tmp_path, model, loss, 1).step(0)
+    found = one_step(stage_of(tmp_path, model, draw, loss))
     assert found["flow"] > 0.5
     assert not torch.equal(before, weights(model.transformer))
 
@@ -224,7 +272,7 @@ def test_the_answer_fits_the_form_that_the_rubric_asks_for():
 
 
 def test_the_judge_begins_by_looking_from_a_cell_to_the_same_cell_of_the_source(judging):
-    _, asked = judge_training.draw_asked(judging, sampler(6), 2, "expected")
+    _, asked = judge_training.draw_asked(judging.reader, sampler(6), 2, "expected")
     text = judging.judge.model.language_model
     attention = text.layers[judge.SAME_PLACE[0]].self_attn
     size = judge.HIDDEN // judge.HEADS
@@ -249,12 +297,14 @@ def test_outcomes_of_the_editor_are_mixed_with_synthetic_ones():
 
 @pytest.mark.parametrize("mode", judge.MODES)
 def test_a_step_of_the_judge(judging, tmp_path, mode):
-    def loss(step, rng, generator):
-        drawn, asked = judge_training.draw_asked(judging, SceneSampler(rng), 3, mode)
-        return judge_training.judge_loss(judging, drawn, asked, mode)
+    def draw(step, rng):
+        return judge_training.draw_asked(judging.reader, SceneSampler(rng), 3, mode)
+
+    def loss(step, given, generator):
+        return judge_training.judge_loss(judging, *given, mode)
 
     before = weights(judging.judge.model.visual)
-    found = run(tmp_path, judging, loss, 1).step(0)
+    found = one_step(stage_of(tmp_path, judging, draw, loss))
     assert found["said"] > 1
     assert not torch.equal(before, weights(judging.judge.model.visual))
 
@@ -264,17 +314,19 @@ def test_a_stage_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path):
         torch.manual_seed(0)
         model = torch.nn.Linear(3, 1)
 
-        def loss(step, rng, generator):
-            x = torch.tensor(rng.normal(size=(8, 3)), dtype=torch.float32)
+        def draw(step, rng):
+            return torch.tensor(rng.normal(size=(8, 3)), dtype=torch.float32)
+
+        def loss(step, x, generator):
             return (model(x) - x.sum(1, keepdim=True)).square().mean(), {}
 
-        return run(folder, model, loss, 6)
+        return stage_of(folder, model, draw, loss, 6)
 
     whole = stage(tmp_path / "whole")
     whole.run()
     stopped = stage(tmp_path / "stopped")
-    for step in range(3):
-        stopped.step(step)
+    for step, batch in zip(range(3), stopped.batches(0), strict=False):
+        stopped.step(step, batch)
     stopped.save(3)
     resumed = stage(tmp_path / "stopped")
     resumed.run()
