@@ -18,7 +18,7 @@ SIDE = 64
 """Pixels along a side that pictures are averaged to before they are compared."""
 
 RIGHT = 0.054
-"""Greatest error of a cell that counts as right (root mean square, 0..1); no two looks of a cell are as close."""
+"""Greatest error of a cell that counts as right (root mean square, 0..1); no two shapes or colours are as close."""
 
 BLIND = 0.03
 """Error of a cell that is not seen: what it costs to store a picture."""

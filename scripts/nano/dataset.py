@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nano.pictures import draw
+from nano.pictures import CELL, centre_of, draw
 from nano.scenes import (
     BACKGROUNDS,
     CATEGORIES,
     COLOURS,
     FAMILIES,
+    PLACINGS,
+    RADII,
     SHAPES,
     SIZE,
     Scene,
@@ -18,6 +20,7 @@ from nano.scenes import (
     SceneSampler,
     colour_of,
     describe,
+    placing_of,
     shape_of,
 )
 
@@ -36,17 +39,25 @@ def edits_of(each: int, seed: int = SEED) -> list[SceneEdit]:
 
 
 def shown(scene: Scene) -> dict[str, object]:
-    """A scene as plain data."""
-    objects = [
-        {
-            "shape": SHAPES[shape_of(scene.cells[cell])],
-            "colour": COLOURS[colour_of(scene.cells[cell])],
-            "row": cell // SIZE,
-            "column": cell % SIZE,
-        }
-        for cell in scene.objects()
-    ]
-    return {"background": BACKGROUNDS[scene.background], "objects": objects}
+    """A scene as plain data; places and sizes in pixels of 128."""
+    return {
+        "background": BACKGROUNDS[scene.background],
+        "objects": [_shown_shape(scene.cells[cell], cell) for cell in scene.objects()],
+    }
+
+
+def _shown_shape(thing: int, cell: int) -> dict[str, object]:
+    row, column = divmod(cell, SIZE)
+    x, y = centre_of(placing_of(thing))
+    return {
+        "shape": SHAPES[shape_of(thing)],
+        "colour": COLOURS[colour_of(thing)],
+        "row": row,
+        "column": column,
+        "x": column * CELL + x,
+        "y": row * CELL + y,
+        "radius": RADII[PLACINGS[placing_of(thing)][0]],
+    }
 
 
 def record(edit: SceneEdit, number: int) -> dict[str, object]:

@@ -27,7 +27,7 @@ OUTER = 4  # levels set by hand
 LEVEL = 64.0  # of the constant channel that keeps the last norm from scaling the colours
 SMALL = 0.1  # keeps colours where SiLU is a straight line
 NOISE = 0.25  # on latents while training, so that the denoiser's small errors are not seen
-CROPS, SCENES = 1700, 2200  # steps
+CROPS, SCENES = 1700, 1300  # steps
 BATCH = 16  # scenes a step
 
 
@@ -231,7 +231,7 @@ def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
 
     first = Stage("vae_crops", folder, core, Schedule(crops, lr=3e-3), some_crops, of_crops, measure)
     core.load_state_dict(first.run().state_dict())
-    second = Stage("vae", folder, core, Schedule(scenes, lr=2e-3), some_scenes, of_scenes, measure, seed=1)
+    second = Stage("vae", folder, core, Schedule(scenes, lr=1e-3), some_scenes, of_scenes, measure, seed=1)
     return second.run()  # type: ignore[return-value]
 
 
