@@ -42,7 +42,7 @@ class ExportOptions:
         to: The form.
         out: The folder or file to write.
         judge: Whose judgments count, where the run has several.
-        side_by_side: Of to=folder: each picture has the source on its left.
+        side_by_side: Of to=folder: each picture has the sources on its left.
         name: Of to=gedit, kris and rise: what the scorer calls the editor; by default the run's name.
         dataset_id, task_id, source_url: Of to=hf: the benchmark on the hub, its task, and where the report can be read.
         force: Whether to write over what is there.

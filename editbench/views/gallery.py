@@ -172,9 +172,10 @@ def _compared_sample(sample: dict[str, Any], runs: list[str]) -> dict[str, Any]:
         "description": sample.get("description"),
         "scores": [None, *(at(sample, "scores", run) for run in runs)],
         "images": [_address(at(sample, "thumbs", name)) for name in ("source", *runs)],
+        "more_sources": [_address(path) for path in at(sample, "thumbs", "more_sources") or []],
         "facts": [STATES.get(at(sample, "states", run)) for run in runs],
     }
-    return {key: value for key, value in shown.items() if value is not None}
+    return {key: value for key, value in shown.items() if value not in (None, [])}
 
 
 def outcome(difference: float | None) -> str:
