@@ -24,14 +24,14 @@ from editbench.results import Results, find_run, only_judge, read_results
 from editbench.run.folder import utc_now
 from editbench.run.identity import PROTOCOL_KEYS, changed_keys
 from editbench.run.lines import write_atomic
-from editbench.run.thumbs import edited_name, source_names
+from editbench.run.thumbs import edited_name, reference_name, source_names
 from editbench.views.comparison import comparison_to_markdown, show_comparison
 from editbench.views.html import compare_to_html
 
 _NO_MATTER = ("judge.name", "judge.checkpoint", "judge.revision")
 """Keys under which equal judges can differ: what a checkpoint holds is compared by its fingerprint."""
 
-_NO_NAMES = frozenset({"source", "more_sources"})
+_NO_NAMES = frozenset({"source", "more_sources", "reference"})
 """Names of runs that stand for pictures of a sample."""
 
 
@@ -142,19 +142,24 @@ def _beside(runs: Mapping[str, Results]) -> Path:
 def _thumbs(sample_id: str, runs: Mapping[str, Results], out: Path) -> dict[str, Any]:
     """Paths, from `out`, of the thumbnails that reports have made of a sample: its `source`, and its edit by run.
 
-    Of several source images `more_sources` has the others in order, None in place of one without a thumbnail.
+    Of several source images `more_sources` has the others in order, None in place of one without a thumbnail;
+    `reference` is the sample's, if it has one.
     """
     edited: dict[str, str | None] = {}
+    reference: str | None = None
     sources: list[str | None] = [None]
     for name, run in runs.items():
         sample, edit, folder = run.samples.get(sample_id), run.edits.get(sample_id), run.folder.thumbs
         if sample is None or edit is None or edit.sha256 is None:
             continue
-        files = [folder / file for file in (edited_name(sample, edit), *source_names(sample))]
-        edited[name], *here = (os.path.relpath(file, out) if file.exists() else None for file in files)
+        files = [
+            folder / file for file in (edited_name(sample, edit), reference_name(sample) or "", *source_names(sample))
+        ]
+        edited[name], wanted, *here = (os.path.relpath(file, out) if file.is_file() else None for file in files)
+        reference = reference or wanted
         sources = max(sources, here, key=lambda paths: sum(map(bool, paths)))  # of one run: another may have others
     first, *more = sources
-    found = {"source": first, **edited, "more_sources": more if any(more) else None}
+    found = {"source": first, **edited, "more_sources": more if any(more) else None, "reference": reference}
     return {key: shown for key, shown in found.items() if shown}
 
 

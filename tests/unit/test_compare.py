@@ -113,21 +113,24 @@ def test_thumbnails_of_the_reports_are_linked_from_where_the_result_lies(compare
     }
 
 
-def test_of_several_sources_all_are_linked_in_order_from_the_run_that_has_most(compared, tmp_path):
+def test_of_several_sources_all_are_linked_in_order_from_the_run_that_has_most_and_the_reference(compared, tmp_path):
     base, other = compared
     for run, digests in ((base, ["0b"]), (other, ["0a", "0b"])):
-        run.samples[1] = dataclasses.replace(run.samples[1], images_sha256=["0a" * 32, "0b" * 32])
+        known = {"images_sha256": ["0a" * 32, "0b" * 32], "reference": "wanted.png", "reference_sha256": "0c" * 32}
+        run.samples[1] = dataclasses.replace(run.samples[1], **known)
         run.plan()
         run.dir.thumbs.mkdir()
         for digest in digests:
             (run.dir.thumbs / f"source-{digest * 8}.webp").write_bytes(digest.encode())
+    (base.dir.thumbs / f"reference-{'0c' * 8}.webp").write_bytes(b"0c")
     main(Options(str(base.dir.root), str(other.dir.root), out=tmp_path / "deep" / "out", single_file=True))
     samples = json.loads((tmp_path / "deep" / "out" / "compare.json").read_text())["samples"]
     (thumbs,) = (sample["thumbs"] for sample in samples if sample["sample_id"] == "s1")
     assert thumbs["source"] == f"../../other/thumbs/source-{'0a' * 8}.webp"
     assert thumbs["more_sources"] == [f"../../other/thumbs/source-{'0b' * 8}.webp"]
+    assert thumbs["reference"] == f"../../base/thumbs/reference-{'0c' * 8}.webp"
     page = (tmp_path / "deep" / "out" / "compare.html").read_text()
-    assert base64.b64encode(b"0b").decode() in page
+    assert base64.b64encode(b"0b").decode() in page and base64.b64encode(b"0c").decode() in page
 
 
 def test_a_single_file_holds_the_thumbnails_itself(compared, tmp_path):

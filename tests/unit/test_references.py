@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from benchmark_file import make_picture, make_record, png_bytes
+from PIL import Image
 
 from editbench.components.load import open_dataset
 from editbench.config import load as configuration
@@ -22,13 +23,17 @@ from editbench.errors import UserError
 from editbench.judges.batches import BatchJudge
 from editbench.judges.fake import FakeJudge
 from editbench.judges.prompts import REFERENCE
+from editbench.pictures import look_at
 from editbench.plan import ensure_plan
+from editbench.report import build_report
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_input
 from editbench.run.lines import JsonLines
 from editbench.run.records import Edit, JudgeTask, to_dict
 from editbench.run.shards import ShardWriter
+from editbench.run.thumbs import reference_name
 from editbench.todo import find_judge_tasks
+from editbench.views.gallery import report_gallery
 
 SOURCE, REF, EDITED = (make_picture(number, (40 + number, 30)) for number in range(3))
 
@@ -194,6 +199,37 @@ def test_settings_that_cannot_give_a_reference_are_refused(rise: Path) -> None:
     opened = Parquet(str(rise / "x.parquet"), fields={"image": "image", "reference": "answer"})
     with pytest.raises(UserError, match=r"dataset\.fields\.reference names a column of paths"):
         list(opened.scan())
+
+
+# ---- for people ----
+
+
+def test_the_report_shows_a_reference_beside_the_edit_and_says_where_it_cannot(rise: Path) -> None:
+    config, run, plan = edited(rise)
+    page = report_gallery(build_report(run, "", looks=look_at(run, config)))["samples"]
+    with_one, without, *_ = page
+    assert with_one["reference"] == f"thumbs/{reference_name(plan.samples[0])}" == page[3]["reference"]
+    assert "reference" not in without
+    with Image.open(run.root / with_one["reference"]) as thumb:
+        assert thumb.size == REF.size
+    assert not look_at(run, config).notes
+    (rise / "a_ref.png").write_bytes(png_bytes(EDITED))
+    (run.root / with_one["reference"]).unlink()
+    looks = look_at(run, config)
+    assert looks.notes == [
+        "pictures: 2 of 4 edits are shown without their reference (ValueError: the reference image is no longer the "
+        "planned one; start the edit phase again (where a JSON file names images by path, touch that file before, so "
+        "that the plan is made anew))"
+    ]
+    assert report_gallery(build_report(run, "", looks=looks))["samples"][0]["reference"] == ""
+    (rise / "a_ref.png").write_bytes(png_bytes(REF))
+    assert not look_at(run, config).notes and (run.root / with_one["reference"]).exists()
+
+
+def test_a_reference_that_could_not_be_read_for_the_plan_is_no_picture(rise: Path) -> None:
+    (sample,) = (one for one in edited(rise)[2].samples if one.sample_id == "logical_1")
+    nothing = dataclasses.replace(sample, reference_sha256=hashlib.sha256(b"").hexdigest())
+    assert reference_name(sample) and reference_name(nothing) is None
 
 
 # ---- records of the benchmark format ----
