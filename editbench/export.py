@@ -72,7 +72,9 @@ _ONLY_FOR = {
 def main(options: ExportOptions) -> None:
     """Write, and say what was written."""
     written = export(options)
-    logs.console().print(f"{written.path}: {written.sentence}", markup=False, highlight=False, soft_wrap=True)
+    logs.console().print(
+        f"{written.path.absolute()}: {written.sentence}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def export(options: ExportOptions) -> Written:

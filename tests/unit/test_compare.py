@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -78,15 +79,16 @@ def test_categories_are_corrected_for_their_number(compared):
         assert category["p_holm"] == min(1.0, 2 * category["p"])
 
 
-def test_it_is_written_and_printed(compared, tmp_path, capsys):
+def test_it_is_written_and_printed(compared, tmp_path, capsys, monkeypatch):
     base, other = (str(run.dir.root) for run in compared)
-    main(Options(base, other, out=tmp_path / "deep" / "out"))
+    monkeypatch.chdir(tmp_path)
+    main(Options(base, other, out=Path("deep") / "out"))
     written = json.loads((tmp_path / "deep" / "out" / "compare.json").read_text())
     assert written["pairs"][0]["overall"]["difference"] == 1.0
     sentence = verdict(written["pairs"][0])
     assert sentence.startswith("other against base: +1.000 points")
     printed = " ".join(capsys.readouterr().out.split())
-    assert sentence in printed
+    assert sentence in printed and printed.endswith(f"comparison: {tmp_path / 'deep' / 'out' / 'compare.md'}")
     assert "2 shared, without a score in base" in printed
     assert "│ overall │ 3 / 1 / 0 │ – │" in " ".join(printed.split())
     assert "p, Holm: corrected for the number of categories" in printed
