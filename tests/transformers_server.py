@@ -5,6 +5,8 @@ import signal
 import sys
 import threading
 
+os.environ["HF_HUB_DISABLE_UPDATE_CHECK"] = "1"  # which would ask PyPI
+
 from transformers.cli.transformers import main
 
 
