@@ -24,12 +24,15 @@ from editbench.results import Results, find_run, only_judge, read_results
 from editbench.run.folder import utc_now
 from editbench.run.identity import PROTOCOL_KEYS, changed_keys
 from editbench.run.lines import write_atomic
-from editbench.run.thumbs import edited_name, source_names
+from editbench.run.thumbs import edited_name, reference_name, source_names
 from editbench.views.comparison import comparison_to_markdown, show_comparison
 from editbench.views.html import compare_to_html
 
 _NO_MATTER = ("judge.name", "judge.checkpoint", "judge.revision")
 """Keys under which equal judges can differ: what a checkpoint holds is compared by its fingerprint."""
+
+_NO_NAMES = frozenset({"source", "more_sources", "reference"})
+"""Names of runs that stand for pictures of a sample."""
 
 
 @dataclass
@@ -123,7 +126,7 @@ def _read(options: Options) -> dict[str, Results]:
         raise UserError("give two runs as base=<run> other=<run>, or two and more as 'runs=[<run>, <run>, …]'")
     folders = [find_run(run) for run in given]
     names = [folder.root.resolve().name for folder in folders]
-    if len({*names, "source"}) <= len(names):  # that name stands for the source image
+    if not _NO_NAMES.isdisjoint(names) or len(set(names)) < len(names):
         names = [str(folder.root.resolve()) for folder in folders]
     if len(set(names)) < len(names):
         raise UserError(f"the same run is given twice ({', '.join(names)}); give different ones")
@@ -136,19 +139,28 @@ def _beside(runs: Mapping[str, Results]) -> Path:
     return first.parent / f"compare-{'-'.join(root.name for root in (first, *others))}"
 
 
-def _thumbs(sample_id: str, runs: Mapping[str, Results], out: Path) -> dict[str, str]:
+def _thumbs(sample_id: str, runs: Mapping[str, Results], out: Path) -> dict[str, Any]:
     """Paths, from `out`, of the thumbnails that reports have made of a sample: its `source`, and its edit by run.
 
-    Of several source images it is the first.
+    Of several source images `more_sources` has the others in order, None in place of one without a thumbnail;
+    `reference` is the sample's, if it has one.
     """
-    found: dict[str, str] = {}
+    edited: dict[str, str | None] = {}
+    reference: str | None = None
+    sources: list[str | None] = [None]
     for name, run in runs.items():
         sample, edit, folder = run.samples.get(sample_id), run.edits.get(sample_id), run.folder.thumbs
         if sample is None or edit is None or edit.sha256 is None:
             continue
-        names = {"source": source_names(sample)[0], name: edited_name(sample, edit)}
-        found |= {key: os.path.relpath(folder / n, out) for key, n in names.items() if (folder / n).exists()}
-    return found
+        files = [
+            folder / file for file in (edited_name(sample, edit), reference_name(sample) or "", *source_names(sample))
+        ]
+        edited[name], wanted, *here = (os.path.relpath(file, out) if file.is_file() else None for file in files)
+        reference = reference or wanted
+        sources = max(sources, here, key=lambda paths: sum(map(bool, paths)))  # of one run: another may have others
+    first, *more = sources
+    found = {"source": first, **edited, "more_sources": more if any(more) else None, "reference": reference}
+    return {key: shown for key, shown in found.items() if shown}
 
 
 def _differing(base: Results, other: Results) -> list[str]:

@@ -42,7 +42,7 @@ class ExportOptions:
         to: The form.
         out: The folder or file to write.
         judge: Whose judgments count, where the run has several.
-        side_by_side: Of to=folder: each picture has the source on its left.
+        side_by_side: Of to=folder: each picture has the sources on its left.
         name: Of to=gedit, kris and rise: what the scorer calls the editor; by default the run's name.
         dataset_id, task_id, source_url: Of to=hf: the benchmark on the hub, its task, and where the report can be read.
         force: Whether to write over what is there.
@@ -72,7 +72,9 @@ _ONLY_FOR = {
 def main(options: ExportOptions) -> None:
     """Write, and say what was written."""
     written = export(options)
-    logs.console().print(f"{written.path}: {written.sentence}", markup=False, highlight=False, soft_wrap=True)
+    logs.console().print(
+        f"{written.path.absolute()}: {written.sentence}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def export(options: ExportOptions) -> Written:

@@ -4,6 +4,7 @@ Pixels travel as PIL images of mode RGB, upright; files as bytes.
 """
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -75,6 +76,27 @@ def encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(image)).save(buffer, format="PNG", compress_level=PNG_COMPRESS_LEVEL)
     return buffer.getvalue()
+
+
+def side_by_side(pictures: Sequence[Image.Image], height: int) -> Image.Image:
+    """Put pictures of mode RGB in a row from left to right, all scaled to a height; one of that height stays as it is.
+
+    Args:
+        pictures: One or more.
+        height: In pixels.
+    """
+    if len(pictures) == 1 and pictures[0].height == height:
+        return pictures[0]
+    scaled = [
+        one.resize((max(1, round(one.width * height / one.height)), height), Image.Resampling.LANCZOS)
+        for one in pictures
+    ]
+    row = Image.new("RGB", (sum(one.width for one in scaled), height))
+    left = 0
+    for one in scaled:
+        row.paste(one, (left, 0))
+        left += one.width
+    return row
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

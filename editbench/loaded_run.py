@@ -20,6 +20,7 @@ from editbench.config.load import check_sources
 from editbench.config.schema import ComponentConfig
 from editbench.datasets.sources import Sources
 from editbench.errors import UserError
+from editbench.images import side_by_side
 from editbench.results import Results, find_run, judges_of, only_judge, read_results
 from editbench.run.records import Edit, Judgment, Sample, to_dict
 from editbench.run.shards import read_image
@@ -120,13 +121,9 @@ class LoadedRun:
         return [self.edited(sample.follows)] if sample.follows else self._sources.read(sample)
 
     def side_by_side(self, sample_id: str) -> Image.Image:
-        """Put the source image on the left and the edited one on the right, at the height of the edited one."""
-        source, edited = self.source(sample_id), self.edited(sample_id)
-        width = max(1, round(source.width * edited.height / source.height))
-        both = Image.new("RGB", (width + edited.width, edited.height))
-        both.paste(source.resize((width, edited.height), Image.Resampling.LANCZOS), (0, 0))
-        both.paste(edited, (width, 0))
-        return both
+        """Put all source images in order and then the edited one in a row, at the height of the edited one."""
+        edited = self.edited(sample_id)
+        return side_by_side([*self.sources(sample_id), edited], edited.height)
 
     @functools.cached_property
     def _sources(self) -> Sources:

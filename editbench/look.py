@@ -13,11 +13,11 @@ from editbench import images
 from editbench.analysis.known_truth import Metric
 from editbench.components.load import open_dataset, open_metric
 from editbench.config.schema import ComponentConfig, SourceConfig
-from editbench.datasets.base import Dataset, read_sources
+from editbench.datasets.base import Dataset, read_reference, read_sources
 from editbench.datasets.masks import has_mask, read_mask
 from editbench.run.records import Edit, Sample
 from editbench.run.shards import read_edited
-from editbench.run.thumbs import edited_name, source_names, write_thumb
+from editbench.run.thumbs import edited_name, reference_name, source_names, write_thumb
 
 Key = tuple[str, str, str]
 """Digests of the files of source and edited image; what else figures depend on, see `Measurement.sample_id`."""
@@ -46,9 +46,14 @@ class Task(NamedTuple):
     before: Edit | None = None
 
     @property
-    def names(self) -> list[str]:
+    def own_names(self) -> list[str]:
         """File names of its thumbnails, of the edited image and then of the source images."""
         return [edited_name(self.sample, self.edit), *source_names(self.sample, self.before)]
+
+    @property
+    def names(self) -> list[str]:
+        """File names of all its thumbnails, that of its reference last, where it has one."""
+        return [*self.own_names, *filter(None, [reference_name(self.sample)])]
 
 
 class Look(NamedTuple):
@@ -59,6 +64,7 @@ class Look(NamedTuple):
     source_error: str | None = None
     edited_error: str | None = None
     metric_error: str | None = None
+    reference_error: str | None = None
 
 
 def look_at_batch(place: Place, batch: Sequence[Task]) -> list[Look]:
@@ -79,8 +85,22 @@ def look_at_batch(place: Place, batch: Sequence[Task]) -> list[Look]:
             except Exception as error:  # a dataset is anybody's code; an edit without a source goes without figures
                 sources = f"{type(error).__name__}: {error}"
             before = task.key[0]
-        looks.append(_look(place, task, sources, metric, dataset))
+        look = _look(place, task, sources, metric, dataset)
+        looks.append(look._replace(reference_error=_show_reference(place, task.sample, dataset)))
     return looks
+
+
+def _show_reference(place: Place, sample: Sample, dataset: Dataset | None) -> str | None:
+    """Write the thumbnail of a sample's reference, where it has one and that is not there; say why it cannot be had."""
+    name = reference_name(sample)
+    if name is None or (place.thumbs / name).exists():
+        return None
+    try:
+        picture = images.decode_rgb(read_reference(dataset or open_dataset(place.dataset), sample), place.limits)
+    except Exception as error:  # as for sources
+        return f"{type(error).__name__}: {error}"
+    write_thumb(picture, place.thumbs / name)
+    return None
 
 
 def _look(
@@ -90,7 +110,7 @@ def _look(
     from editbench.analysis.pixels import measure  # scikit-image takes a second, which most reports can do without
 
     errors = {}
-    edited_path, *source_paths = (place.thumbs / name for name in task.names)
+    edited_path, *source_paths = (place.thumbs / name for name in task.own_names)
     if isinstance(sources, str):
         errors["source_error"] = sources
     else:

@@ -30,7 +30,7 @@ from editbench.run.lines import JsonLines, read_lines, write_atomic
 from editbench.run.progress import ProgressDisplay
 from editbench.run.records import Measurement, Sample, to_dict
 from editbench.run.sealed_json import seal
-from editbench.run.thumbs import remove_other_thumbs
+from editbench.run.thumbs import reference_name, remove_other_thumbs
 from editbench.text import hide
 
 VERSION = "3"
@@ -50,7 +50,8 @@ class Looks:
     Attributes:
         images: By sample id and digest of the edited image: `pixels` as `measure` gives them, None if a picture cannot
             be read; `thumbs`: paths of `source` and `edited` in the run folder, each None if it cannot be read, and of
-            a sample with several source images the paths of the others under `more_sources`.
+            a sample with several source images the paths of the others under `more_sources`, of one with a reference
+            its path under `reference`.
         notes: What could not be read, a sentence each.
         bounds: Lowest and highest value of the metric's figures by name, as far as they are known.
     """
@@ -128,10 +129,12 @@ def _depends_on(samples: Sequence[Sample], place: Place) -> dict[str, str]:
 
 
 def _found(task: Task, measured: dict[Key, dict[str, Any]], there: set[str]) -> dict[str, Any]:
-    edited, source, *more = (f"thumbs/{name}" if name in there else None for name in task.names)
+    edited, source, *more = (f"thumbs/{name}" if name in there else None for name in task.own_names)
     thumbs: dict[str, Any] | None = {"source": source, "edited": edited} if source or edited else None
     if thumbs and more:
         thumbs["more_sources"] = more
+    if thumbs and (name := reference_name(task.sample)):
+        thumbs["reference"] = f"thumbs/{name}" if name in there else None
     return {"pixels": measured.get(task.key), "thumbs": thumbs}
 
 
@@ -210,7 +213,7 @@ def _end_with_parent() -> None:
 
 
 def _notes(looks: Sequence[Look], of: int) -> list[str]:
-    """Say, in a sentence each, which edits have no figures, and why."""
+    """Say, in a sentence each, which edits have no figures or lack a picture, and why."""
     notes = []
     for what, causes in (
         ("source could not be read", [look.source_error for look in looks if look.source_error and not look.pixels]),
@@ -223,6 +226,9 @@ def _notes(looks: Sequence[Look], of: int) -> list[str]:
         if causes:
             count = f"{len(causes)} of {of} edits"
             notes.append(hide(f"pixels: nothing is known of {count}, whose {what} ({causes[0]})"))
+    errors = [look.reference_error for look in looks if look.reference_error]
+    if errors:
+        notes.append(hide(f"pictures: {len(errors)} of {of} edits are shown without their reference ({errors[0]})"))
     return notes
 
 

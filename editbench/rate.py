@@ -59,14 +59,17 @@ def main(options: RateOptions) -> None:
     console = logs.console()
     with RatingServer(session, page, pictures.read, options.port) as server:
         state = session.state()
-        console.print(f"{state['rated']} of {state['total']} rated by {options.rater}", markup=False, highlight=False)
+        said = f"{state['rated']} of {state['total']} rated by {options.rater} in {ratings.path.absolute()}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
         console.print(f"open {server.url} (Ctrl-C ends)", markup=False, highlight=False, soft_wrap=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             state = session.state()
     ratings.close()
-    console.print(f"\n{state['rated']} of {state['total']} rated: {ratings.path}", markup=False, soft_wrap=True)
+    console.print(
+        f"\n{state['rated']} of {state['total']} rated: {ratings.path.absolute()}", markup=False, soft_wrap=True
+    )
 
 
 def open_session(options: RateOptions) -> tuple[RatingSession, "Pictures", RatingsFile]:

@@ -5,8 +5,9 @@ Usage::
     python scripts/pack_benchmark.py data/demo/records.json data/demo/demo.json
 
 The records file is a JSON list. Every record names its photo in ``original_image_path``, relative to the
-folder of the records file. The output is the same list with each photo added as ``src_img_b64``; the other
-fields are copied. Colours are not converted, so photos should be sRGB. Messages count records from 0.
+folder of the records file, and may name a picture of a correct result in ``reference_image_path``. The output is the
+same list with each photo added as ``src_img_b64`` and such a picture as ``reference_img_b64``; the other fields are
+copied. Colours are not converted, so photos should be sRGB. Messages count records from 0.
 """
 
 import argparse
@@ -88,10 +89,19 @@ def check_records(path: Path, records: list[Record]) -> None:
         photo = path.parent / record["original_image_path"]
         if not photo.is_file():
             raise PackError(f"{path}: record {index} names the photo {photo}, which does not exist.")
+        reference = reference_of(path, record)
+        if reference is not None and not reference.is_file():
+            raise PackError(f"{path}: record {index} names the reference {reference}, which does not exist.")
         if photo.stem in seen:
             first = seen[photo.stem]
             raise PackError(f"{path}: record {index} has the same id '{photo.stem}' as record {first}.")
         seen[photo.stem] = index
+
+
+def reference_of(path: Path, record: Record) -> Path | None:
+    """The file of a record's reference; None without one that is to be packed."""
+    named = has_text(record, "reference_image_path") and not has_text(record, "reference_img_b64")
+    return path.parent / record["reference_image_path"] if named else None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -152,13 +162,18 @@ def packed_lines(path: Path, records: list[Record], keep_encoding: bool) -> Iter
         PackError: If a photo cannot be decoded.
     """
     for index, record in enumerate(records):
-        photo = path.parent / record["original_image_path"]
-        try:
-            encoded = encode_photo(photo, keep_encoding)
-        except PHOTO_ERRORS as error:
-            raise PackError(f"{path}: record {index}: the photo {photo} cannot be used: {error}.") from error
+        files = {
+            "src_img_b64": path.parent / record["original_image_path"],
+            "reference_img_b64": reference_of(path, record),
+        }
+        packed = dict(record)
+        for field, photo in files.items():
+            try:
+                packed |= {field: encode_photo(photo, keep_encoding)} if photo else {}
+            except PHOTO_ERRORS as error:
+                raise PackError(f"{path}: record {index}: the photo {photo} cannot be used: {error}.") from error
         yield "[\n" if index == 0 else ",\n"
-        yield json.dumps({**record, "src_img_b64": encoded}, ensure_ascii=False)
+        yield json.dumps(packed, ensure_ascii=False)
     yield "\n]\n"
 
 

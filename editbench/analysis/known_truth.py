@@ -38,8 +38,8 @@ class KnownTruth:
     """Compares with the wanted picture that a records file names for each sample.
 
     Args:
-        records: JSON list of records as `scripts/pack_benchmark.py` takes them; of each, `target_image_path` names the
-            wanted picture, relative to the file's folder, and `target_cells` the cells along a side (4 by default).
+        records: JSON list of records as `scripts/pack_benchmark.py` takes them; of each, `reference_image_path` names
+            the wanted picture, relative to the file's folder, and `target_cells` the cells along a side (4 by default).
 
     Raises:
         UserError: no such file, or it is no JSON list of records with pictures.
@@ -55,11 +55,11 @@ class KnownTruth:
                 raise TypeError(f"a {type(listed).__name__}")
             self._targets = {
                 PurePosixPath(record["original_image_path"]).stem: (
-                    path.parent / record["target_image_path"],
+                    path.parent / record["reference_image_path"],
                     int(record.get("target_cells", 4)),
                 )
                 for record in listed
-                if "target_image_path" in record
+                if "reference_image_path" in record
             }
         except OSError as error:
             raise UserError(

@@ -15,6 +15,8 @@ from editbench.run.records import Sample
 NO_CATEGORY = "general"
 """Category of a record that has none."""
 
+_TOUCH = "(where a JSON file names images by path, touch that file before, so that the plan is made anew)"
+
 
 @dataclass(frozen=True)
 class Record:
@@ -32,8 +34,8 @@ class Record:
         repeat_id: The id where another record has the same `sample_id`; None if the id is the dataset's own.
         extra: Fields that editbench does not use, as plain data; they go into the plan.
         follows: `sample_id` of an earlier record, whose edited image is this one's source; None: it has its own.
-        reference: Path of a picture of a correct result, for the judge alone; None without one. The dataset reads it by
-            `read_file`.
+        reference: Path of a picture of a correct result, for judge and people; None without one. The dataset reads it
+            by `read_file`, or where it has that by `read_reference`, to which this may be any text.
         rewritten: The instruction as the editor is to be given it; None: as it stands.
     """
 
@@ -105,6 +107,19 @@ class HasFiles(Protocol):
         ...
 
 
+@runtime_checkable
+class HasReferences(Protocol):
+    """A dataset that finds a reference by its record, since not all are files."""
+
+    def read_reference(self, locator: list[int | str]) -> bytes:
+        """Read the picture of a correct result of one record.
+
+        Raises:
+            ValueError: it cannot be had, says why.
+        """
+        ...
+
+
 def one_or_all(files: list[bytes]) -> bytes | list[bytes]:
     """What `read` gives for one source image file, or several."""
     return files[0] if len(files) == 1 else files
@@ -127,10 +142,7 @@ def read_sources(dataset: Dataset, sample: Sample) -> list[bytes]:
     if source == []:
         raise ValueError("the record has no source image any more")
     if digest_of_sources(digests(source)) != sample.source_sha256:
-        raise ValueError(
-            "the dataset's image is no longer the planned one; start the edit phase again (where a JSON file names "
-            "images by path, touch that file before, so that the plan is made anew)"
-        )
+        raise ValueError(f"the dataset's image is no longer the planned one; start the edit phase again {_TOUCH}")
     return [source] if isinstance(source, bytes) else source
 
 
@@ -145,15 +157,26 @@ def read_named(dataset: Dataset, path: str) -> bytes:
     return dataset.read_file(path)
 
 
+def find_reference(dataset: Dataset, sample: Sample) -> bytes:
+    """Read the picture of a correct result of a sample that has one, whatever was planned.
+
+    Raises:
+        ValueError: it cannot be had, says why.
+    """
+    if isinstance(dataset, HasReferences):
+        return dataset.read_reference(sample.locator)
+    return read_named(dataset, sample.reference or "")
+
+
 def read_reference(dataset: Dataset, sample: Sample) -> bytes:
     """Read the picture of a correct result of a planned sample that has one.
 
     Raises:
         ValueError: it cannot be had, or is no longer the one that was planned.
     """
-    data = read_named(dataset, sample.reference or "")
+    data = find_reference(dataset, sample)
     if digests(data) != [sample.reference_sha256]:
-        raise ValueError("the reference image is no longer the planned one; start the edit phase again")
+        raise ValueError(f"the reference image is no longer the planned one; start the edit phase again {_TOUCH}")
     return data
 
 

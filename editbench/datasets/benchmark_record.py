@@ -19,6 +19,9 @@ FOLLOWS = "follows"
 REWRITTEN = "rewritten_instruction"
 """Field with the instruction as the editor is given it, where that is not as it stands."""
 
+REFERENCE_TEXT, REFERENCE_PATH = "reference_img_b64", "reference_image_path"
+"""Fields with a picture of a correct result: in base64, and where that is missing the path of one."""
+
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -38,16 +41,20 @@ class RecordReader:
 
     def parse(self, data: bytes, locator: list[int | str], outer_category: str | None = None) -> Record | BadRecord:
         """Read one JSON object; `locator` begins with its index."""
-        record = self._parse(data, locator, outer_category)
-        wrong = mask_problem(record.extra.get(MASK), self._images) if isinstance(record, Record) else ""
-        return BadRecord(int(locator[0]), record.sample_id, wrong) if wrong else record
-
-    def _parse(self, data: bytes, locator: list[int | str], outer_category: str | None = None) -> Record | BadRecord:
-        """Read one JSON object, whatever its mask is: a mask that is gone since costs no picture."""
-        index = int(locator[0])
-        fields = _parse_object(data, index)
+        fields = _parse_object(data, int(locator[0]))
         if isinstance(fields, BadRecord):
             return fields
+        record = self._record(fields, locator, outer_category)
+        if isinstance(record, BadRecord):
+            return record
+        wrong = mask_problem(record.extra.get(MASK), self._images) or self._reference_problem(fields)
+        return BadRecord(int(locator[0]), record.sample_id, wrong) if wrong else record
+
+    def _record(
+        self, fields: dict[str, Any], locator: list[int | str], outer_category: str | None = None
+    ) -> Record | BadRecord:
+        """Make a record, whatever its mask and reference are: one that is gone since costs no picture."""
+        index = int(locator[0])
         category = outer_category if fields.get("subset") is None else fields["subset"]
         category = NO_CATEGORY if category is None else category
         sample_id, repeat_id = self._ids(fields, category, index)
@@ -69,6 +76,7 @@ class RecordReader:
             return BadRecord(index, _writable(sample_id), "; ".join(filter(None, problems)))
         inside = follows is None and _has(fields, "src_img_b64")
         source, source_error = _decode(_listed(fields["src_img_b64"])) if inside else (None, None)
+        reference = _reference(fields)
         return Record(
             sample_id=sample_id,
             category=texts["subset"],
@@ -78,8 +86,11 @@ class RecordReader:
             source_error=source_error,
             locator=locator,
             repeat_id=repeat_id,
-            extra=extra_fields(fields, {"src_img_b64", FOLLOWS, *texts} - {"original_image_path"}),
+            extra=extra_fields(
+                fields, {"src_img_b64", FOLLOWS, REFERENCE_TEXT, REFERENCE_PATH, *texts} - {"original_image_path"}
+            ),
             follows=texts.get(FOLLOWS),
+            reference=str(fields[REFERENCE_PATH]) if reference == REFERENCE_PATH else reference,
             rewritten=texts.get(REWRITTEN),
         )
 
@@ -89,14 +100,29 @@ class RecordReader:
         Raises:
             ValueError: it cannot be had, or the object is no longer a record.
         """
-        record = self._parse(data, locator)
+        fields = _planned_object(data, locator)
+        record = self._record(fields, locator)
         if isinstance(record, BadRecord):
-            raise ValueError(f"record {record.index} is no longer what was planned: {record.problem}")
+            raise _no_longer(record)
         if record.source_error:
             raise ValueError(record.source_error)
         if record.source is not None:
             return record.source
-        return one_or_all([self._images.read(path) for path in _listed(json.loads(data)["original_image_path"])])
+        return one_or_all([self._images.read(path) for path in _listed(fields["original_image_path"])])
+
+    def read_reference(self, data: bytes, locator: list[int | str]) -> bytes:
+        """Read the encoded picture of a correct result of one JSON object.
+
+        Raises:
+            ValueError: it cannot be had, or the object is no longer a record with one.
+        """
+        fields = _planned_object(data, locator)
+        name = _reference(fields)
+        if name is None:
+            raise ValueError(f"the record has neither {REFERENCE_TEXT} nor {REFERENCE_PATH} any more")
+        if problem := self._reference_problem(fields):
+            raise ValueError(problem)
+        return decode_base64(fields[name], name)[0] if name == REFERENCE_TEXT else self._images.read(fields[name])
 
     def read_file(self, path: str) -> bytes:
         """Read a file that a record names by path; raises ValueError."""
@@ -112,6 +138,21 @@ class RecordReader:
             if stem:
                 return stem, repeat_id
         return f"{category}_{index:05d}" if isinstance(category, str) else f"{index:05d}", None
+
+    def _reference_problem(self, fields: dict[str, Any]) -> str:
+        """What keeps a record's reference from being had; empty if nothing is known to, or it has none."""
+        name = _reference(fields)
+        if name is None:
+            return ""
+        if problem := not_text(fields[name]):
+            return f"{name} {problem}"
+        if name == REFERENCE_TEXT:
+            return decode_base64(fields[name], name)[1] or ""
+        try:
+            self._images.find(fields[name])
+        except ValueError as error:
+            return f"{name}: {error}"
+        return ""
 
     def _image_problem(self, fields: dict[str, Any], paths: list[Any]) -> str:
         if _has(fields, "src_img_b64"):
@@ -138,8 +179,12 @@ def not_text(value: Any) -> str:
     return ""
 
 
-def decode_base64(text: str) -> tuple[bytes, str | None]:
+def decode_base64(text: str, field: str = "src_img_b64") -> tuple[bytes, str | None]:
     """Decode plain base64 or a data URI; line breaks are allowed, junk is not.
+
+    Args:
+        text: What the field holds.
+        field: Its name, for what is said.
 
     Returns:
         The bytes, and why there are none.
@@ -147,11 +192,11 @@ def decode_base64(text: str) -> tuple[bytes, str | None]:
     prefix = _DATA_URI.match(text)
     payload = "".join(text[prefix.end() if prefix else 0 :].split())
     if not payload:
-        return b"", "src_img_b64 is empty"
+        return b"", f"{field} is empty"
     try:
         return base64.b64decode(payload, validate=True), None
     except (binascii.Error, ValueError) as error:
-        return b"", f"src_img_b64 is no base64: {error}"
+        return b"", f"{field} is no base64: {error}"
 
 
 def _decode(texts: list[str]) -> tuple[bytes | list[bytes], str | None]:
@@ -161,6 +206,11 @@ def _decode(texts: list[str]) -> tuple[bytes | list[bytes], str | None]:
         (f"{error} (image {n})" if len(found) > 1 else error for n, (_, error) in enumerate(found, 1) if error), None
     )
     return (b"", error) if error else (one_or_all([data for data, _ in found]), None)
+
+
+def _reference(fields: dict[str, Any]) -> str | None:
+    """Name of the field that holds a record's reference; None without one, which an empty text is too."""
+    return next((name for name in (REFERENCE_TEXT, REFERENCE_PATH) if fields.get(name) not in (None, "")), None)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -177,6 +227,17 @@ def _parse_object(data: bytes, index: int) -> dict[str, Any] | BadRecord:
     if not isinstance(fields, dict):
         return BadRecord(index, "?", f"is {kind(fields)}, must be an object")
     return fields
+
+
+def _planned_object(data: bytes, locator: list[int | str]) -> dict[str, Any]:
+    fields = _parse_object(data, int(locator[0]))
+    if isinstance(fields, BadRecord):
+        raise _no_longer(fields)
+    return fields
+
+
+def _no_longer(record: BadRecord) -> ValueError:
+    return ValueError(f"record {record.index} is no longer what was planned: {record.problem}")
 
 
 def _has(fields: dict[str, Any], name: str) -> bool:

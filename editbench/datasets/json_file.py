@@ -65,14 +65,21 @@ class JsonFile:
 
     def read(self, locator: list[int | str]) -> bytes | list[bytes]:
         """Read the images of the record at [index, offset, length]."""
-        _, offset, length = map(int, locator)
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            return self._reader.read_images(file.read(length), locator)
+        return self._reader.read_images(self._data(locator), locator)
+
+    def read_reference(self, locator: list[int | str]) -> bytes:
+        """Read the picture of a correct result of the record at [index, offset, length]."""
+        return self._reader.read_reference(self._data(locator), locator)
 
     def read_file(self, path: str) -> bytes:
         """Read a file that a record names by path."""
         return self._reader.read_file(path)
+
+    def _data(self, locator: list[int | str]) -> bytes:
+        _, offset, length = map(int, locator)
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
 
     def _records(self) -> Iterator[tuple[str | None, int, bytes]]:
         """Yield (category that stands outside the record, byte offset, bytes) of every record."""

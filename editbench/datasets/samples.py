@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from editbench.datasets.base import NO_CATEGORY, BadRecord, Dataset, Record, digests, read_named
+from editbench.datasets.base import NO_CATEGORY, BadRecord, Dataset, Record, digests, find_reference
 from editbench.datasets.ids import RULE
 from editbench.errors import UserError
 from editbench.run.identity import digest_of_sources, sample_key
@@ -113,7 +113,7 @@ def _read_own_digests(sample: Sample, dataset: Dataset) -> Sample:
 def _with_reference(sample: Sample, dataset: Dataset) -> Sample:
     """Read a sample's reference; one that cannot be read counts as empty, and the sample's judgment fails."""
     try:
-        data = read_named(dataset, sample.reference or "")
+        data = find_reference(dataset, sample)
     except ValueError:
         data = b""
     return dataclasses.replace(sample, reference_sha256=digests(data)[0])

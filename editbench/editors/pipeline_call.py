@@ -9,6 +9,7 @@ from PIL import Image
 
 from editbench.editors.size import OutputSize
 from editbench.errors import InvalidOutputError, UserError
+from editbench.images import side_by_side
 from editbench.text import as_plain_text
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class PipelineCall:
     ) -> dict[str, Any]:
         """Return the arguments of one call, but for seed and callback."""
         accepted = inspect.signature(pipe.__call__).parameters
-        shown = [side_by_side(sources)] if self.images == "stitch" else list(sources)
+        shown = [side_by_side(sources, sources[0].height)] if self.images == "stitch" else list(sources)
         if self.resize_source:
             shown = [one.resize((size["width"], size["height"]), Image.Resampling.LANCZOS) for one in shown]
         given = self.fixed | size | {self.image_argument: shown if self.images == "list" else shown[0]}
@@ -141,23 +142,6 @@ def most_source_images(settings: dict[str, Any]) -> int | None:
     images = settings.get("images", "one")
     one = images == "one" or (images == "list" and settings.get("pipeline") in ONE_OF_A_LIST)
     return 1 if one else None
-
-
-def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Put pictures in a row from left to right, all scaled to the height of the first; one alone stays as it is."""
-    if len(pictures) == 1:
-        return pictures[0]
-    height = pictures[0].height
-    scaled = [
-        one.resize((max(1, round(one.width * height / one.height)), height), Image.Resampling.LANCZOS)
-        for one in pictures
-    ]
-    row = Image.new("RGB", (sum(one.width for one in scaled), height))
-    left = 0
-    for one in scaled:
-        row.paste(one, (left, 0))
-        left += one.width
-    return row
 
 
 def check_guidance(settings: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def write_folder(run: LoadedRun, out: Path, side_by_side: bool, force: bool) -> 
     Args:
         run: The run.
         out: The folder.
-        side_by_side: Each picture has the source on its left.
+        side_by_side: Each picture has the sources on its left, in order.
         force: Write over what is there.
 
     Raises:

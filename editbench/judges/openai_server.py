@@ -230,13 +230,14 @@ class OpenAIServerJudge:
         except ServerError as error:
             raise ServerError(f"{error}{self._which_models() if error.status == 404 else ''}") from None
         except (RequestError, ValueError) as error:
-            needs = "; judge.mode=expected needs them, use judge.mode=generate, or a server that gives them"
-            hint = needs if "logprobs" in str(error) else "; see judge.prefill and judge.body for what it may not know"
-            raise UserError(f"judge: {self._server.host} cannot be asked as it is to be: {error}{hint}") from None
+            raise UserError(
+                f"judge: {self._server.host} cannot be asked as it is to be: {error}; {_hint(error)}"
+            ) from None
         given = {name: answer.get(name) for name in ("model", "system_fingerprint")}
         self._says = {name: clean(value[:200]) for name, value in given.items() if isinstance(value, str)}
-        if self._says.get("model", self._settings.model) != self._settings.model:
-            logger.warning("judge.model=%s is answered by %s", self._settings.model, printable(self._says["model"]))
+        served, wanted = self._says.get("model", self._settings.model), self._settings.model
+        if served not in (wanted, f"{wanted}@main"):  # transformers serve adds the branch
+            logger.warning("judge.model=%s is answered by %s", wanted, printable(served))
         return found
 
     def _which_models(self) -> str:
@@ -255,3 +256,13 @@ class OpenAIServerJudge:
         except (RequestError, LookupError, TypeError):
             return 0
         return count if isinstance(count, int) else 0
+
+
+def _hint(error: Exception) -> str:
+    """What to do about a server that has not answered the made-up case as it should."""
+    said = str(error)
+    if "logprobs" in said:
+        return "judge.mode=expected needs them, use judge.mode=generate, or a server that gives them"
+    if any(field in said for field in CONTINUE):
+        return "it cannot go on with a turn that is begun: set judge.prefill=false and judge.complete_replies=false"
+    return "see judge.model, judge.prefill and judge.body for what it may not know"

@@ -1,10 +1,13 @@
-"""Small pictures of sources and edits, for people: `thumbs/` in the run folder. They can be made again at any time.
+"""Small pictures of sources, edits and references, for people: `thumbs/` in the run folder.
+
+They can be made again at any time.
 
 A name holds the digest of the file that a thumbnail was made of, so one that is there is the right one, and samples
 with the same source share its thumbnail.
 """
 
 import contextlib
+import hashlib
 import re
 import secrets
 from collections.abc import Collection
@@ -17,13 +20,21 @@ from editbench.run.records import Edit, Sample
 
 SIDE = 512
 """Longest side in pixels; smaller pictures keep their size."""
-_OURS = re.compile(r"source-[0-9a-f]{16}\.webp|.+-[0-9a-f]{12}-edited\.webp")
+_NOTHING = hashlib.sha256(b"").hexdigest()
+_OURS = re.compile(r"(source|reference)-[0-9a-f]{16}\.webp|.+-[0-9a-f]{12}-edited\.webp")
 
 
 def source_names(sample: Sample, before: Edit | None = None) -> list[str]:
     """File names of the thumbnails of a sample's source images, in order; in a chain `before` is its source."""
     own = sample.images_sha256 or [sample.source_sha256]
     return [f"source-{digest[:16]}.webp" for digest in ([before.sha256 or ""] if before else own)]
+
+
+def reference_name(sample: Sample) -> str | None:
+    """File name of the thumbnail of a sample's reference; None without one that could be read for the plan."""
+    if not sample.reference_sha256 or sample.reference_sha256 == _NOTHING:
+        return None
+    return f"reference-{sample.reference_sha256[:16]}.webp"
 
 
 def edited_name(sample: Sample, edit: Edit) -> str:

@@ -60,7 +60,7 @@ def show_agreement(console: Console, agreement: dict[str, Any], path: Path) -> N
         console.print(shown)
     for note in agreement["notes"]:
         console.print(printable(note), style="bold yellow", markup=False, highlight=False)
-    console.print(f"agreement: {path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"agreement: {path.absolute()}", markup=False, highlight=False, soft_wrap=True)
 
 
 def agreement_markdown(agreement: dict[str, Any]) -> str:

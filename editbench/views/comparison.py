@@ -146,7 +146,7 @@ def show_comparison(console: Console, comparison: dict[str, Any], path: Path) ->
     console.print(_EXPLAINED, markup=False, highlight=False)
     for note in (*(f"compared by force, differs: {what}" for what in comparison["forced"]), *comparison["notes"]):
         console.print(printable(note), style="bold yellow", markup=False, highlight=False)
-    console.print(f"comparison: {path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"comparison: {path.absolute()}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _console_table(header: tuple[str, ...], rows: list[list[str]], title: str) -> Table:

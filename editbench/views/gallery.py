@@ -74,10 +74,19 @@ def _report_sample(sample: dict[str, Any]) -> dict[str, Any]:
         "flags": _flags(pixels),
         "values": _known(changed=pixels.get("changed"), ssim=pixels.get("ssim"), seconds=sample.get("edit_latency_s")),
         "images": [_address(at(sample, "thumbs", name)) for name in ("source", "edited")],
-        "more_sources": [_address(path) for path in at(sample, "thumbs", "more_sources") or []],
+        **_more_pictures(sample),
         "facts": _facts(sample, pixels),
     }
     return {key: value for key, value in shown.items() if value not in (None, [])}
+
+
+def _more_pictures(sample: dict[str, Any]) -> dict[str, Any]:
+    """Further sources of a sample that has several, and its reference: an empty address if that cannot be shown."""
+    thumbs = sample.get("thumbs") or {}
+    return {
+        "more_sources": [_address(path) for path in thumbs.get("more_sources") or []],
+        "reference": _address(thumbs["reference"] or "") if "reference" in thumbs else None,
+    }
 
 
 def _said(sample: dict[str, Any]) -> dict[str, str | None]:
@@ -172,9 +181,10 @@ def _compared_sample(sample: dict[str, Any], runs: list[str]) -> dict[str, Any]:
         "description": sample.get("description"),
         "scores": [None, *(at(sample, "scores", run) for run in runs)],
         "images": [_address(at(sample, "thumbs", name)) for name in ("source", *runs)],
+        **_more_pictures(sample),
         "facts": [STATES.get(at(sample, "states", run)) for run in runs],
     }
-    return {key: value for key, value in shown.items() if value is not None}
+    return {key: value for key, value in shown.items() if value not in (None, [])}
 
 
 def outcome(difference: float | None) -> str:
@@ -192,7 +202,10 @@ def inline_images(gallery: dict[str, Any], folder: Path) -> dict[str, Any]:
         folder: Where the page's relative paths start.
     """
     paths = {
-        path for sample in gallery["samples"] for path in (*sample["images"], *sample.get("more_sources", [])) if path
+        path
+        for sample in gallery["samples"]
+        for path in (*sample["images"], *sample.get("more_sources", []), sample.get("reference"))
+        if path
     }
     inlined = {path: _data_uri(folder / unquote(path)) for path in sorted(paths)}
     return {**gallery, "inlined": {path: uri for path, uri in inlined.items() if uri}}

@@ -71,7 +71,7 @@ def record(edit: SceneEdit, number: int) -> dict[str, object]:
         "edit_instruction": edit.text("zh", number // len(FAMILIES)),
         "edit_instruction_en": edit.text("en", number // len(FAMILIES)),
         "original_image_path": f"sources/{name}.png",
-        "target_image_path": f"targets/{name}.png",
+        "reference_image_path": f"targets/{name}.png",
         "target_cells": SIZE,
         "family": family,
         "source_scene": shown(edit.source),
@@ -87,7 +87,7 @@ def write(folder: Path, each: int = 12) -> list[dict[str, object]]:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for edit, one in zip(edits, records, strict=True):
         draw(edit.source).save(folder / str(one["original_image_path"]), optimize=True)
-        draw(edit.target).save(folder / str(one["target_image_path"]), optimize=True)
+        draw(edit.target).save(folder / str(one["reference_image_path"]), optimize=True)
     text = json.dumps(records, indent=1, ensure_ascii=False)
     (folder / "records.json").write_text(text + "\n", encoding="utf-8")
     return records

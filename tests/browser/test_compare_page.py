@@ -3,6 +3,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from made_report import made_comparison
+from PIL import Image
 from playwright.sync_api import expect
 
 from editbench.views.html import compare_to_html
@@ -34,6 +35,18 @@ def test_the_largest_loss_comes_first_with_source_and_both_edits_beside_each_oth
     page.select_option("[name=sort]", label="largest gain first")
     gains = sorted((row["difference"] for row in made["samples"] if row["difference"] is not None), reverse=True)
     expect(page.locator("#grid .score").first).to_have_text(f"+{gains[0]:.2f}")
+
+
+def test_all_sources_of_a_sample_stand_before_the_edits(tmp_path, opened):
+    made = made_comparison(45, folder=tmp_path)
+    made["samples"][0]["thumbs"]["more_sources"] = ["more 2.png"]
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "more 2.png")
+    (tmp_path / "compare.html").write_text(compare_to_html(made), encoding="utf-8")
+    page = opened.goto(tmp_path / "compare.html", f"#sample={made['samples'][0]['sample_id']}")
+    captions = page.locator("#viewer-images figcaption").all_text_contents()
+    assert [caption.partition(":")[0] for caption in captions] == ["source", "source 2", "base", "other"]
+    expect(page.locator("#viewer-images img").nth(1)).to_have_js_property("naturalWidth", 8)
+    assert page.locator("#grid .card").nth(1).locator("figcaption").count() == 3
 
 
 def test_any_two_images_can_be_slid_over_each_other(comparison, opened):

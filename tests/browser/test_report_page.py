@@ -1,5 +1,6 @@
 """report.html in a browser: gallery, copying, hostile text, no JavaScript, keyboard, screen reader, narrow, dark."""
 
+import base64
 import csv
 import io
 import re
@@ -47,6 +48,27 @@ def test_all_sources_of_a_sample_are_shown_before_its_edit(tmp_path, opened):
     expect(page.locator("#viewer-images figcaption")).to_have_text(["source", "source 2", "source 3", "edited"])
     expect(page.locator("#viewer-images img").nth(2)).to_have_js_property("naturalWidth", 8)
     assert page.locator("#grid .card").nth(1).locator("figcaption").count() == 2
+
+
+def test_a_reference_stands_behind_the_edit_in_the_view_of_its_sample_alone(tmp_path, opened):
+    made = made_report(3, folder=tmp_path)
+    first, second, _ = made["samples"]
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "thumbs" / "wanted.png")
+    first["thumbs"] |= {"reference": "thumbs/wanted.png"}
+    second["thumbs"] |= {"reference": None}
+    (tmp_path / "report.html").write_text(to_html(made), encoding="utf-8")
+    page = opened.goto(tmp_path / "report.html", f"#sample={first['sample_id']}")
+    captions = page.locator("#viewer-images figcaption")
+    expect(captions).to_have_text(["source", "edited", "reference"])
+    expect(page.locator("#viewer-images img").nth(2)).to_have_js_property("naturalWidth", 8)
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#viewer-images figure").nth(2)).to_contain_text("no image")
+    page.keyboard.press("ArrowRight")
+    expect(captions).to_have_text(["source", "edited"])
+    page.keyboard.press("Escape")
+    expect(page.locator("#grid .card").first.locator("figcaption")).to_have_text(["source", "edited"])
+    inlined = to_html(made, tmp_path)
+    assert base64.b64encode((tmp_path / "thumbs" / "wanted.png").read_bytes()).decode() in inlined
 
 
 def test_the_first_view_has_the_verdict_the_tables_and_only_the_pictures_in_view(report, opened):

@@ -68,12 +68,13 @@ def test_a_run_of_another_version_can_be_rated(runs: Path) -> None:
     del of_another["log_level"], of_another["source"]["max_mib"]
     (runs / "old" / "config.yaml").write_text(yaml.safe_dump(of_another | {"setting_of_old": {"a": 1}}))
     printed = rate_until_interrupted(runs, ["run=old", "rater=ann", "samples=2"], [5])
-    assert "1 of 2 rated: old/ratings.csv" in printed
+    assert f"1 of 2 rated: {runs / 'old' / 'ratings.csv'}" in printed
 
 
 def test_single_edits_are_rated_in_two_sittings_and_compared(runs: Path) -> None:
     printed = rate_until_interrupted(runs, ["run=new", "rater=ann"], [3, 9])
-    assert "0 of 4 rated by ann" in printed and "2 of 4 rated: new/ratings.csv" in printed
+    file = runs / "new" / "ratings.csv"
+    assert f"0 of 4 rated by ann in {file}" in printed and f"2 of 4 rated: {file}" in printed
     assert "2 of 4 rated by ann" in rate_until_interrupted(runs, ["run=new", "rater=ann"], [10, 0])
     outcome = run_python(["-m", "editbench.agree", "run=new", "human=new/ratings.csv", "resamples=50"], runs)
     assert outcome.code == 0 and "judge with the raters' mean" in outcome.output, outcome.tail

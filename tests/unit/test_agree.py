@@ -68,6 +68,7 @@ def rated_run(tmp_path):
 def test_a_run_is_compared_with_the_ratings_of_its_images(rated_run, capsys):
     run_dir, human = rated_run
     main(AgreeOptions(human=human, run=str(run_dir.root), resamples=10))
+    printed = capsys.readouterr().out
     found = json.loads((run_dir.root / "agree.json").read_text())
     score = found["scores"]["score"]
     assert score["pooled"]["judge_with_mean"]["spearman"]["value"] == pytest.approx(1.0)
@@ -79,7 +80,14 @@ def test_a_run_is_compared_with_the_ratings_of_its_images(rated_run, capsys):
         "score: intervals rest on few clusters (1) and may be too narrow",
     ]
     assert "judge with the raters' mean | 1.000 \\[–\\]" in (run_dir.root / "agree.md").read_text()
-    assert "ratings of another image than" in capsys.readouterr().out
+    assert "ratings of another image than" in printed
+
+
+def test_the_command_says_where_it_wrote_by_the_whole_path(rated_run, tmp_path, capsys, monkeypatch):
+    run_dir, human = rated_run
+    monkeypatch.chdir(tmp_path)
+    main(AgreeOptions(human=human, run=str(run_dir.root), resamples=10, out=Path("misspelt") / "out"))
+    assert f"agreement: {tmp_path / 'misspelt' / 'out' / 'agree.md'}\n" in capsys.readouterr().out
 
 
 def test_preferences_between_two_runs_are_the_difference_of_their_scores(tmp_path):

@@ -144,7 +144,10 @@ def test_rise(tmp_path):
 
 def test_kris_with_one_source_image_and_with_several(tmp_path):
     row = {"ori_img": "1.png", "gt_img": "", "ins_en": "Add sodium", "explain_en": "It boils"}
-    put_table(tmp_path / "KRIS" / "chemistry" / "annotation.json", {"1": row, "2": row | {"ori_img": "2.jpg"}})
+    put_table(
+        tmp_path / "KRIS" / "chemistry" / "annotation.json",
+        {"1": row, "2": row | {"ori_img": "2.jpg", "gt_img": "1.png"}},
+    )
     several = row | {"ori_img": list(PAIR)}
     put_table(tmp_path / "KRIS" / "rule-based_reasoning" / "annotation.json", {"1": several, "2": row})
     for name in ("chemistry/1.png", "chemistry/2.jpg", *(f"rule-based_reasoning/{i}" for i in ("1.png", *PAIR))):
@@ -152,6 +155,7 @@ def test_kris_with_one_source_image_and_with_several(tmp_path):
     settings = ["dataset=kris", f"dataset.path={tmp_path / 'KRIS'}"]
     made = plan(tmp_path, *settings)
     assert [sample.source_images for sample in made.samples] == [1, 1, 2, 1]
+    assert [sample.reference for sample in made.samples] == [None, "chemistry/1.png", None, None]
     assert made.samples[2].locator == [f"rule-based_reasoning/{name}" for name in PAIR]
     made = plan(tmp_path, *settings, "+dataset.max_images=1", "dataset.on_bad_record=skip")
     assert found(made) == [

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -78,15 +79,16 @@ def test_categories_are_corrected_for_their_number(compared):
         assert category["p_holm"] == min(1.0, 2 * category["p"])
 
 
-def test_it_is_written_and_printed(compared, tmp_path, capsys):
+def test_it_is_written_and_printed(compared, tmp_path, capsys, monkeypatch):
     base, other = (str(run.dir.root) for run in compared)
-    main(Options(base, other, out=tmp_path / "deep" / "out"))
+    monkeypatch.chdir(tmp_path)
+    main(Options(base, other, out=Path("deep") / "out"))
     written = json.loads((tmp_path / "deep" / "out" / "compare.json").read_text())
     assert written["pairs"][0]["overall"]["difference"] == 1.0
     sentence = verdict(written["pairs"][0])
     assert sentence.startswith("other against base: +1.000 points")
     printed = " ".join(capsys.readouterr().out.split())
-    assert sentence in printed
+    assert sentence in printed and printed.endswith(f"comparison: {tmp_path / 'deep' / 'out' / 'compare.md'}")
     assert "2 shared, without a score in base" in printed
     assert "│ overall │ 3 / 1 / 0 │ – │" in " ".join(printed.split())
     assert "p, Holm: corrected for the number of categories" in printed
@@ -111,6 +113,26 @@ def test_thumbnails_of_the_reports_are_linked_from_where_the_result_lies(compare
             "source": f"../../other/thumbs/source-{'01' * 8}.webp",
         }
     }
+
+
+def test_of_several_sources_all_are_linked_in_order_from_the_run_that_has_most_and_the_reference(compared, tmp_path):
+    base, other = compared
+    for run, digests in ((base, ["0b"]), (other, ["0a", "0b"])):
+        known = {"images_sha256": ["0a" * 32, "0b" * 32], "reference": "wanted.png", "reference_sha256": "0c" * 32}
+        run.samples[1] = dataclasses.replace(run.samples[1], **known)
+        run.plan()
+        run.dir.thumbs.mkdir()
+        for digest in digests:
+            (run.dir.thumbs / f"source-{digest * 8}.webp").write_bytes(digest.encode())
+    (base.dir.thumbs / f"reference-{'0c' * 8}.webp").write_bytes(b"0c")
+    main(Options(str(base.dir.root), str(other.dir.root), out=tmp_path / "deep" / "out", single_file=True))
+    samples = json.loads((tmp_path / "deep" / "out" / "compare.json").read_text())["samples"]
+    (thumbs,) = (sample["thumbs"] for sample in samples if sample["sample_id"] == "s1")
+    assert thumbs["source"] == f"../../other/thumbs/source-{'0a' * 8}.webp"
+    assert thumbs["more_sources"] == [f"../../other/thumbs/source-{'0b' * 8}.webp"]
+    assert thumbs["reference"] == f"../../base/thumbs/reference-{'0c' * 8}.webp"
+    page = (tmp_path / "deep" / "out" / "compare.html").read_text()
+    assert base64.b64encode(b"0b").decode() in page and base64.b64encode(b"0c").decode() in page
 
 
 def test_a_single_file_holds_the_thumbnails_itself(compared, tmp_path):

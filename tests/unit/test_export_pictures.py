@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -294,7 +295,8 @@ def test_options_without_effect_are_refused(tmp_path, to, options, words):
         export(ExportOptions("run", to, tmp_path / "out", **options))
 
 
-def test_the_command_says_where_it_wrote_what(tmp_path, capsys):
+def test_the_command_says_where_it_wrote_what_by_the_whole_path(tmp_path, capsys, monkeypatch):
     run_dir = run_of(tmp_path, ["cat"], [8.0])
-    main(ExportOptions(str(run_dir.root), "folder", tmp_path / "out"))
-    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 1 of 1 samples have a picture here\n"
+    monkeypatch.chdir(tmp_path)
+    main(ExportOptions(str(run_dir.root), "folder", Path("misspelt") / "out"))
+    assert capsys.readouterr().out == f"{tmp_path / 'misspelt' / 'out'}: 1 of 1 samples have a picture here\n"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from benchmark_file import make_picture
 from made_run import JUDGE, make_run, write_folder
+from PIL import Image
 
 from editbench import load_run
 from editbench.errors import UserError
@@ -59,6 +60,18 @@ def test_pictures_are_those_of_the_run(run):
     assert np.array_equal(run.source("cat"), source)
     assert np.array_equal(run.edited("cat"), source[::-1])
     assert np.array_equal(run.side_by_side("cat"), np.hstack([source, source[::-1]]))
+
+
+def test_all_sources_stand_before_the_edit_in_order_and_at_its_height(tmp_path):
+    write_folder(tmp_path / "photos", [{"id": "both", "category": "physical", "file_name": ["0.png", "tall.png"]}])
+    tall = make_picture(5, (20, 60))
+    tall.save(tmp_path / "photos" / "tall.png")
+    make_run(tmp_path / "run", ["dataset=folder", f"dataset.path={tmp_path / 'photos'}", "rubric=seed"], [8.5])
+    shown = np.asarray(load_run(tmp_path / "run").side_by_side("both"))
+    assert shown.shape == (30, 40 + 10 + 40, 3)
+    assert np.array_equal(shown[:, :40], np.asarray(make_picture(0)))
+    assert np.array_equal(shown[:, 40:50], np.asarray(tall.resize((10, 30), Image.Resampling.LANCZOS)))
+    assert np.array_equal(shown[:, 50:], np.asarray(make_picture(0))[::-1])
 
 
 def test_a_sample_without_a_picture_has_none(run):

@@ -294,7 +294,7 @@ def test_a_server_that_is_lost_ends_the_phase_and_no_sample_is_blamed(tmp_path: 
         (Answer({}, 301, {"Location": "http://elsewhere/"}), r"HTTP 301"),
         (
             Answer({"error": "Unrecognized request argument: add_generation_prompt"}, 400),
-            r"Unrecog.*see judge\.prefill",
+            r"Unrecog.*set judge\.prefill=false and judge\.complete_replies=false",
         ),
         (Answer({"error": "is not a multimodal model"}, 400), r"is not a multimodal model"),
     ],

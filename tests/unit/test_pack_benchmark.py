@@ -112,6 +112,19 @@ def test_keep_encoding_embeds_the_bytes_of_the_file(tmp_path: Path) -> None:
         assert base64.b64decode(payload, validate=True) == (tmp_path / name).read_bytes()
 
 
+def test_a_reference_is_packed_beside_its_photo(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (3, 2), "blue").save(tmp_path / "wanted.png")
+    named = record("a.png", reference_image_path="wanted.png")
+    assert pack_benchmark.pack(write_records(tmp_path, [named]), tmp_path / "out.json") == 1
+    (packed,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    with Image.open(io.BytesIO(base64.b64decode(packed["reference_img_b64"]))) as image:
+        assert image.getpixel((0, 0)) == (0, 0, 255)
+    (tmp_path / "wanted.png").unlink()
+    with pytest.raises(pack_benchmark.PackError, match=r"record 0 names the reference .*wanted\.png, which does not"):
+        pack_benchmark.pack(tmp_path / "records.json", tmp_path / "out.json")
+
+
 def test_exif_rotated_photo_comes_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

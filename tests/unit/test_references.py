@@ -1,5 +1,6 @@
 """References, pictures of a correct result: read with the rows, shown to the judge where a criterion wants them."""
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -8,25 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_file import make_picture, png_bytes
+from benchmark_file import make_picture, make_record, png_bytes
+from PIL import Image
 
 from editbench.components.load import open_dataset
 from editbench.config import load as configuration
 from editbench.config.schema import Config
-from editbench.datasets.base import BadRecord
+from editbench.datasets.base import BadRecord, Record, read_reference
 from editbench.datasets.folder import Folder
+from editbench.datasets.json_file import JsonFile
 from editbench.datasets.parquet import Parquet
 from editbench.errors import UserError
 from editbench.judges.batches import BatchJudge
 from editbench.judges.fake import FakeJudge
 from editbench.judges.prompts import REFERENCE
+from editbench.pictures import look_at
 from editbench.plan import ensure_plan
+from editbench.report import build_report
 from editbench.run.folder import Plan, RunDir
 from editbench.run.identity import sample_input
 from editbench.run.lines import JsonLines
 from editbench.run.records import Edit, JudgeTask, to_dict
 from editbench.run.shards import ShardWriter
+from editbench.run.thumbs import reference_name
 from editbench.todo import find_judge_tasks
+from editbench.views.gallery import report_gallery
 
 SOURCE, REF, EDITED = (make_picture(number, (40 + number, 30)) for number in range(3))
 
@@ -59,7 +66,7 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 def load(folder: Path, *overrides: str) -> Config:
     places = [f"dataset.path={folder / 'data_total.json'}", f"run_dir={folder / 'run'}"]
-    return configuration.load([*places, "dataset=rise", "editor=fake", "judge=fake", *overrides])
+    return configuration.load(["dataset=rise", *places, "editor=fake", "judge=fake", *overrides])
 
 
 def edited(folder: Path, *overrides: str) -> tuple[Config, RunDir, Plan]:
@@ -91,9 +98,9 @@ def tasks(folder: Path, *overrides: str) -> dict[str, JudgeTask]:
     return {task.sample.sample_id: task for task in find_judge_tasks(config, run, plan, None).tasks}
 
 
-def shown(folder: Path, task: JudgeTask) -> dict[str, tuple[list[tuple[int, int]], bool, str]]:
+def shown(folder: Path, task: JudgeTask, *overrides: str) -> dict[str, tuple[list[tuple[int, int]], bool, str]]:
     """For each criterion the sizes of the images, whether the prompt speaks of a reference, and the prompt."""
-    config = load(folder)
+    config = load(folder, *overrides)
     judge = BatchJudge(FakeJudge(["cpu"]), open_dataset(config.dataset), config, RunDir(config.run_dir))
     return {
         request.form.criterion if request.form else "": (
@@ -192,3 +199,111 @@ def test_settings_that_cannot_give_a_reference_are_refused(rise: Path) -> None:
     opened = Parquet(str(rise / "x.parquet"), fields={"image": "image", "reference": "answer"})
     with pytest.raises(UserError, match=r"dataset\.fields\.reference names a column of paths"):
         list(opened.scan())
+
+
+# ---- for people ----
+
+
+def test_the_report_shows_a_reference_beside_the_edit_and_says_where_it_cannot(rise: Path) -> None:
+    config, run, plan = edited(rise)
+    page = report_gallery(build_report(run, "", looks=look_at(run, config)))["samples"]
+    with_one, without, *_ = page
+    assert with_one["reference"] == f"thumbs/{reference_name(plan.samples[0])}" == page[3]["reference"]
+    assert "reference" not in without
+    with Image.open(run.root / with_one["reference"]) as thumb:
+        assert thumb.size == REF.size
+    assert not look_at(run, config).notes
+    (rise / "a_ref.png").write_bytes(png_bytes(EDITED))
+    (run.root / with_one["reference"]).unlink()
+    looks = look_at(run, config)
+    assert looks.notes == [
+        "pictures: 2 of 4 edits are shown without their reference (ValueError: the reference image is no longer the "
+        "planned one; start the edit phase again (where a JSON file names images by path, touch that file before, so "
+        "that the plan is made anew))"
+    ]
+    assert report_gallery(build_report(run, "", looks=looks))["samples"][0]["reference"] == ""
+    (rise / "a_ref.png").write_bytes(png_bytes(REF))
+    assert not look_at(run, config).notes and (run.root / with_one["reference"]).exists()
+
+
+def test_a_reference_that_could_not_be_read_for_the_plan_is_no_picture(rise: Path) -> None:
+    (sample,) = (one for one in edited(rise)[2].samples if one.sample_id == "logical_1")
+    nothing = dataclasses.replace(sample, reference_sha256=hashlib.sha256(b"").hexdigest())
+    assert reference_name(sample) and reference_name(nothing) is None
+
+
+# ---- records of the benchmark format ----
+
+IN_BASE64, BY_PATH = "reference_img_b64", "reference_image_path"
+
+
+def bench(folder: Path, *records: dict[str, Any], name: str = "bench.json") -> Path:
+    """A benchmark file with a reference beside it in `answers`."""
+    (folder / "answers").mkdir(exist_ok=True)
+    (folder / "answers" / "a.png").write_bytes(png_bytes(REF))
+    made = [make_record(number, "物理", f"s{number}") | record for number, record in enumerate(records)]
+    lines = [json.dumps(record, ensure_ascii=False) for record in made]
+    text = "\n".join(lines) if name.endswith("jsonl") else f"[{', '.join(lines)}]"
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def text_of(picture: Any) -> str:
+    return base64.b64encode(png_bytes(picture)).decode()
+
+
+@pytest.mark.parametrize("name", ["bench.json", "bench.jsonl"])
+def test_a_record_has_its_reference_in_base64_or_by_path(tmp_path: Path, name: str) -> None:
+    uri = f"data:image/png;base64,{text_of(REF)}"
+    records = [{BY_PATH: "answers/a.png"}, {IN_BASE64: uri, BY_PATH: "gone.png"}, {BY_PATH: "", IN_BASE64: None}]
+    path = bench(tmp_path, *records, name=name)
+    kind = "jsonl" if name.endswith("jsonl") else "json_file"
+    config = configuration.load(
+        [f"dataset={kind}", f"dataset.path={path}", f"run_dir={tmp_path / 'run'}", "judge=fake"]
+    )
+    dataset = open_dataset(config.dataset)
+    by_path, inside, without = ensure_plan(config, RunDir(config.run_dir)).samples
+    assert (by_path.reference, inside.reference, without.reference) == ("answers/a.png", IN_BASE64, None)
+    assert by_path.reference_sha256 == inside.reference_sha256 == hashlib.sha256(png_bytes(REF)).hexdigest()
+    assert read_reference(dataset, by_path) == read_reference(dataset, inside) == png_bytes(REF)
+    assert not {IN_BASE64, BY_PATH} & (by_path.extra.keys() | inside.extra.keys())
+    (tmp_path / "answers" / "a.png").write_bytes(png_bytes(EDITED))
+    with pytest.raises(ValueError, match=r"reference image is no longer the planned one.*touch that file"):
+        read_reference(dataset, by_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({BY_PATH: "b.png"}, "reference_image_path: image 'b.png': there is no such file in "),
+        ({BY_PATH: "../a.png"}, "reference_image_path: image '../a.png' lies outside "),
+        ({BY_PATH: ["a.png"]}, "reference_image_path is a list, must be text"),
+        ({IN_BASE64: 5, BY_PATH: "answers/a.png"}, "reference_img_b64 is an int, must be text"),
+        ({IN_BASE64: "§"}, "reference_img_b64 is no base64: "),
+        ({IN_BASE64: "data:image/png;base64,"}, "reference_img_b64 is empty"),
+    ],
+)
+def test_a_record_whose_reference_cannot_be_is_bad(tmp_path: Path, fields: dict[str, Any], says: str) -> None:
+    (found,) = JsonFile(str(bench(tmp_path, fields))).scan()
+    assert isinstance(found, BadRecord) and found.problem.startswith(says) and found.sample_id == "s0"
+
+
+def test_a_reference_that_is_gone_since_the_plan_costs_no_source(tmp_path: Path) -> None:
+    opened = JsonFile(str(bench(tmp_path, {BY_PATH: "answers/a.png"})))
+    (record,) = opened.scan()
+    assert isinstance(record, Record)
+    (tmp_path / "answers" / "a.png").unlink()
+    assert opened.read(record.locator) == record.source
+    with pytest.raises(ValueError, match=r"reference_image_path: image 'answers/a\.png': there is no such file"):
+        opened.read_reference(record.locator)
+
+
+def test_a_criterion_that_asks_for_it_is_shown_the_reference_of_a_record(tmp_path: Path) -> None:
+    records = [{IN_BASE64: text_of(REF)}, {BY_PATH: "answers/a.png"}, {}]
+    path = bench(tmp_path, *({"subset": "spatial_reasoning"} | record for record in records))
+    overrides = ["dataset=json_file", f"dataset.path={path}", "rubric=rise", "protocol=rise"]
+    found = tasks(tmp_path, *overrides)
+    sizes = {id_: [asked[0] for asked in shown(tmp_path, task, *overrides).values()] for id_, task in found.items()}
+    assert sizes["s0"] == sizes["s1"]
+    assert [images[-1] == REF.size for images in sizes["s0"]] == [False, True, False]
+    assert not any(REF.size in images for images in sizes["s2"])

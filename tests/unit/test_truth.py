@@ -82,7 +82,7 @@ def sample(name):
 def records(tmp_path):
     TARGET.save(tmp_path / "wanted.png")
     listed = [
-        {"original_image_path": "sources/a.png", "target_image_path": "wanted.png", "target_cells": 2},
+        {"original_image_path": "sources/a.png", "reference_image_path": "wanted.png", "target_cells": 2},
         {"original_image_path": "sources/b.png"},
     ]
     path = tmp_path / "records.json"
@@ -103,7 +103,7 @@ def test_a_sample_without_a_wanted_picture_has_the_same_figures_without_values(r
     assert metric.measure(sample("unknown"), SOURCE, TARGET) == nothing
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '[{"target_image_path": "a.png"}]', '{"a": 1}'])
+@pytest.mark.parametrize("content", ["{", "[1]", '[{"reference_image_path": "a.png"}]', '{"a": 1}'])
 def test_a_file_that_is_no_list_of_records_is_refused(tmp_path, content):
     path = tmp_path / "records.json"
     path.write_text(content, encoding="utf-8")
@@ -158,7 +158,7 @@ def test_the_scenes_benchmark_has_a_wanted_picture_for_every_sample():
     metric = KnownTruth(str(folder / "records.json"))
     for record in json.loads((folder / "records.json").read_text(encoding="utf-8")):
         own = sample(Path(record["original_image_path"]).stem)
-        paths = [folder / record[f"{name}_image_path"] for name in ("original", "target")]
+        paths = [folder / record[f"{name}_image_path"] for name in ("original", "reference")]
         with Image.open(paths[0]) as source, Image.open(paths[1]) as wanted:
             assert metric.measure(own, source, wanted)["true_score"] == 10.0
             assert metric.measure(own, source, source)["true_score"] == 0.0

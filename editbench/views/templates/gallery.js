@@ -200,7 +200,9 @@
         element("figcaption", { textContent: sample.scores && place ? `${name}: ${plainScore(sample.scores[place])}` : name }),
         image(sample, place)));
       const more = moreSources(sample).map(([name, picture]) => element("figure", {}, element("figcaption", { textContent: name }), picture));
-      box.replaceChildren(shown[0], ...more, ...shown.slice(1));
+      const wanted = sample.reference === undefined ? [] : [element("figure", {},
+        element("figcaption", { textContent: "reference" }), pictureOf(sample, "reference", sample.reference))];
+      box.replaceChildren(shown[0], ...more, ...shown.slice(1), ...wanted);
       return;
     }
     if (pair.some((place) => !sample.images?.[place])) {
