@@ -1,16 +1,16 @@
 """Makes the nano editor and the nano judge from nothing, stage by stage.
 
     python scripts/nano.py all                      every stage in turn, then export and evaluation
-    python scripts/nano.py vae|text_encoder|denoiser|vae_decoder|vae_own
+    python scripts/nano.py vae|text_encoder|denoiser|vae_own
     python scripts/nano.py export_editor            models/nano/editor and stages, from the checkpoints of the training
-    python scripts/nano.py denoiser_on|decoder_on|export_on   the exported editor, trained further
-    python scripts/nano.py judge|judge_on|export_judge        `judge_on` needs the exported editor
+    python scripts/nano.py judge|judge_on           `judge_on` needs the exported editor
+    python scripts/nano.py export_judge             models/nano/judge
     python scripts/nano.py evaluate                 the tables of docs/nano.md, by the tool's own editor and judge
     python scripts/nano.py dataset                  data/scenes
     python scripts/nano.py stage early|middle DIR   a whole editor of an earlier stage
 
 Stopped at any moment, the same command goes on from the checkpoint of the last minute. Checkpoints and curves (JSON
-lines) are in `checkpoints/nano/training`. A stage takes one thread for an hour or two, or with `--device cuda` minutes.
+lines) are in `checkpoints/nano/training`. A stage takes one thread and up to an hour.
 """
 
 import argparse
@@ -31,15 +31,8 @@ OWN = 800  # edits by each stage of the editor, for the judge to learn from
 
 def train_decoder_on_own(training: Path) -> None:
     """Train the VAE's decoder on what the denoiser makes."""
-    frozen, core = Frozen.trained(training), vae.trained_core(training, "vae_decoder")
-    outcomes.train_decoder_on_own(frozen, trained_denoiser(training), core, training, "vae_own")
-
-
-def train_decoder_on(training: Path) -> None:
-    """Train the exported editor's decoder on what its denoiser makes after it was trained further."""
-    frozen, core = Frozen.exported(SHIPPED / "editor"), vae.exported_core(SHIPPED / "editor" / "vae")
-    model = trained_denoiser(training, "denoiser_on")
-    outcomes.train_decoder_on_own(frozen, model, core, training, "decoder_on", steps=900)
+    frozen, core = Frozen.trained(training), vae.trained_core(training, "vae")
+    vae.train_decoder(core, training, outcomes.own_latents(frozen, trained_denoiser(training)))
 
 
 def train_judge_on(training: Path) -> None:
@@ -58,12 +51,8 @@ STAGES = {
     "vae": vae.train,
     "text_encoder": text_encoder.train,
     "denoiser": denoiser.train,
-    "vae_decoder": lambda training: vae.train_decoder(vae.trained_core(training, "vae"), training),
     "vae_own": train_decoder_on_own,
     "export_editor": export_editor,
-    "denoiser_on": lambda training: denoiser.train_on(SHIPPED / "editor", training),
-    "decoder_on": train_decoder_on,
-    "export_on": lambda training: export.export_on(training, SHIPPED / "editor"),
     "judge": judge_training.train,
     "judge_on": train_judge_on,
     "export_judge": lambda training: export.export_judge(training, SHIPPED / "judge"),
@@ -78,10 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("what", choices=[*STAGES, "all", "stage"])
     parser.add_argument("rest", nargs="*", help="of `stage`: which one, and the folder to write to")
     parser.add_argument("--training", type=Path, default=TRAINING, help="folder of checkpoints and curves")
-    parser.add_argument("--device", default="cpu", help="where models are trained: cpu, cuda")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    torch.set_default_device(options.device)
     if options.what == "stage":
         if len(options.rest) != 2 or options.rest[0] not in export.STAGES:
             parser.error("give `stage early DIR` or `stage middle DIR`")

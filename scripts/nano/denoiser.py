@@ -35,7 +35,7 @@ from nano.scenes import (
     shape_of,
 )
 from nano.text_encoder import HIDDEN, ProbedEncoder, cross_entropy
-from nano.training import Figures, Loss, Schedule, Stage, averaged_weights, on_device, seeded
+from nano.training import Schedule, Stage, StepLoss, averaged_weights
 from nano.vae import LATENT, Core, exported_core, to_tensor, trained_core
 from nano.words import editor_tokenizer
 
@@ -59,9 +59,9 @@ LABELS = {
 PLACES = {"row": SIZE, "column": SIZE}
 POOL, STEPS_PER_POOL = 3072, 400
 BATCH, STEPS_IN_ALL = 48, 8000
-STAGES = {200: "early", 800: "middle"}  # steps whose denoisers are shipped beside the last
+KEPT = {200: "early", 800: "middle"}  # steps whose denoisers are shipped beside the last
 AT_ONCE = 128  # edits that are prepared together
-VAE_STAGES = ("vae_own", "vae_decoder", "vae")  # the last one first; the encoder is the same in all
+VAE_STAGES = ("vae_own", "vae")  # the last one first; the encoder is the same in all
 
 
 def build_transformer() -> QwenImageTransformer2DModel:
@@ -142,16 +142,14 @@ class Frozen:
         """From the checkpoints of the training in a folder."""
         encoder = ProbedEncoder(editor_tokenizer())
         encoder.load_state_dict(averaged_weights(folder, "text_encoder"))
-        longest = next(name for name in VAE_STAGES if (folder / f"{name}.pt").is_file())
-        return cls(trained_core(folder, longest), encoder)
+        last = next(name for name in VAE_STAGES if (folder / f"{name}.pt").is_file())
+        return cls(trained_core(folder, last), encoder)
 
     @classmethod
     def exported(cls, folder: Path) -> "Frozen":
         """From an exported editor."""
         encoder = ProbedEncoder(editor_tokenizer())
-        with torch.device("cpu"):
-            found = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "text_encoder", dtype="float32")
-        encoder.encoder = found.to(torch.get_default_device())
+        encoder.encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "text_encoder", dtype="float32")
         return cls(exported_core(folder / "vae"), encoder)
 
     @torch.no_grad()
@@ -170,7 +168,7 @@ class Frozen:
     def pictures(self, tokens: torch.Tensor) -> np.ndarray:
         """Decode packed latents: (N, 64, 64, 3) float in 0..1."""
         pixels = self.core.decode(unpack(tokens) * self.std + self.mean)
-        return (pixels.clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
+        return (pixels.clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).numpy()
 
     @torch.no_grad()
     def texts(self, edits: list[SceneEdit], texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,8 +176,7 @@ class Frozen:
         states = []
         for begin in range(0, len(edits), AT_ONCE):
             part = slice(begin, begin + AT_ONCE)
-            laid_out = self.encoder.reader.rows([[edit] for edit in edits[part]], [[text] for text in texts[part]])
-            rows = on_device(laid_out)
+            rows = self.encoder.reader.rows([[edit] for edit in edits[part]], [[text] for text in texts[part]])
             hidden = self.encoder(rows)
             states += [row[: spans[0][1]] for row, spans in zip(hidden, rows.spans, strict=True)]
         padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
@@ -193,8 +190,7 @@ class Frozen:
             edit.text(language, int(sampler.rng.integers(6))) for edit, language in zip(edits, languages, strict=True)
         ]
         text, mask = self.texts(edits, said)
-        labels = on_device(target_labels(edits))
-        return Pairs(self.latents(edits, False), self.latents(edits, True), text, mask, labels, edits)
+        return Pairs(self.latents(edits, False), self.latents(edits, True), text, mask, target_labels(edits), edits)
 
 
 def latent_statistics(core: Core) -> tuple[torch.Tensor, torch.Tensor]:
@@ -287,10 +283,8 @@ def batch_of(pairs: Pairs, index: torch.Tensor) -> Pairs:
     )
 
 
-def flow_loss(
-    model: ProbedDenoiser, pairs: Pairs, generator: torch.Generator, probes: float = PROBES
-) -> tuple[torch.Tensor, Figures]:
-    """Flow matching, changed cells counting more, and with a weight the probes' cross-entropy."""
+def flow_loss(model: ProbedDenoiser, pairs: Pairs, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+    """Flow matching, changed cells counting more, and the probes' cross-entropy."""
     count = len(pairs.source)
     sigma = torch.rand(count, generator=generator)
     sigma[torch.rand(count, generator=generator) < AT_NOISE] = 1.0
@@ -300,10 +294,8 @@ def flow_loss(
     counts = (pairs.labels["changed"] > 0) | (pairs.labels["shape"] > 0)  # (B, 16)
     weight = 1 + (WEIGHT - 1) * counts[..., None]
     flow = ((velocity - (noise - pairs.target)).square() * weight).mean()
-    if not probes:
-        return flow, {"flow": flow.detach()}
     told = torch.stack([_layer_loss(one, pairs.labels) for one in logits]).mean()
-    return flow + probes * told, {"flow": flow.detach(), "probes": told.detach()}
+    return flow + PROBES * told, {"flow": float(flow.detach()), "probes": float(told.detach())}
 
 
 def _layer_loss(told: dict[str, torch.Tensor], labels: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -323,13 +315,14 @@ def scheduler_sigmas() -> torch.Tensor:
     slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
     mu = config.base_shift + slope * (CELLS - config.base_image_seq_len)
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / STEPS, STEPS), mu=mu)
-    return scheduler.sigmas.to(torch.get_default_device())
+    return scheduler.sigmas
 
 
 @torch.no_grad()
 def denoise(model: ProbedDenoiser, pairs: Pairs, seed: int) -> torch.Tensor:
     """Edit: packed latents of what the pipeline would make, (N, 16, 64)."""
-    latents = torch.randn(pairs.source.shape, generator=seeded(seed))
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn(pairs.source.shape, generator=generator)
     sigmas = scheduler_sigmas()
     for now, after in itertools.pairwise(sigmas):
         velocity, _ = model(latents, now.expand(len(latents)), pairs)
@@ -356,8 +349,7 @@ def trained_denoiser(folder: Path, name: str = "denoiser") -> ProbedDenoiser:
 def exported_denoiser(folder: Path) -> ProbedDenoiser:
     """The denoiser of an exported editor or stage, its probes untrained."""
     model = ProbedDenoiser()
-    device = str(torch.get_default_device())
-    model.transformer.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors", device=device))
+    model.transformer.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
     return model.eval()
 
 
@@ -380,67 +372,26 @@ def measurement(frozen: Frozen, each: int = 20) -> Callable[[torch.nn.Module], d
     return measure
 
 
-def train(folder: Path, steps: int = STEPS_IN_ALL, keep: dict[int, str] | None = None) -> ProbedDenoiser:
-    """Train the denoiser.
-
-    Args:
-        folder: Of the checkpoints.
-        steps: Steps in all.
-        keep: As in `Stage.run`; by default the stages that are shipped.
-    """
+def train(folder: Path, steps: int = STEPS_IN_ALL) -> ProbedDenoiser:
+    """Train the denoiser, and keep it at its earlier stages."""
     torch.manual_seed(3)
     frozen, model = Frozen.trained(folder), ProbedDenoiser()
-    pools = Pools(frozen, 50_000)
     schedule = Schedule(steps, lr=2e-3, ema=0.995, measure_every=400)
-    stage = Stage(
-        "denoiser", folder, model, schedule, pools.draw, pools.loss(model, PROBES), measurement(frozen), seed=3
-    )
-    return stage.run(keep or STAGES)  # type: ignore[return-value]
+    stage = Stage("denoiser", folder, model, schedule, loss_of_pools(model, frozen), measurement(frozen), seed=3)
+    return stage.run(KEPT)
 
 
-def train_on(exported: Path, folder: Path, steps: int = 6000) -> ProbedDenoiser:
-    """Train the denoiser of an exported editor further, slowly and without probes.
+def loss_of_pools(model: ProbedDenoiser, frozen: Frozen, seed: int = 50_000) -> StepLoss:
+    """Loss on pools of edits that are renewed every 400 steps."""
+    pools: dict[int, Pairs] = {}
 
-    Args:
-        exported: The editor; it is left as it is.
-        folder: Of the checkpoints.
-        steps: Steps in all.
-    """
-    frozen, model = Frozen.exported(exported), exported_denoiser(exported / "transformer")
-    model.probes.requires_grad_(False)
-    pools = Pools(frozen, 52_000)
-    schedule = Schedule(steps, lr=8e-4, warmup=200, ema=0.998, measure_every=500)
-    stage = Stage(
-        "denoiser_on", folder, model, schedule, pools.draw, pools.loss(model, 0.0), measurement(frozen), seed=8
-    )
-    return stage.run()  # type: ignore[return-value]
+    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        number = step // STEPS_PER_POOL
+        if number not in pools:
+            pools.clear()
+            sampler = SceneSampler(np.random.default_rng([seed, number]))
+            pools[number] = frozen.pairs(sampler, [sampler.edit() for _ in range(POOL)])
+        index = torch.tensor(rng.choice(POOL, BATCH, replace=False))
+        return flow_loss(model, batch_of(pools[number], index), generator)
 
-
-class Pools:
-    """Edits to be trained on, renewed every 400 steps.
-
-    Args:
-        frozen: Makes their latents and texts.
-        seed: Of the edits.
-    """
-
-    def __init__(self, frozen: Frozen, seed: int) -> None:
-        self.frozen, self.seed = frozen, seed
-        self._pools: dict[int, Pairs] = {}
-
-    def draw(self, step: int, rng: np.random.Generator) -> np.ndarray:
-        """Which of its pool's edits a step is trained on."""
-        return rng.choice(POOL, BATCH, replace=False)
-
-    def loss(self, model: ProbedDenoiser, probes: float) -> Loss:
-        """Flow matching on them."""
-
-        def loss(step: int, index: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
-            number = step // STEPS_PER_POOL
-            if number not in self._pools:
-                self._pools.clear()
-                sampler = SceneSampler(np.random.default_rng([self.seed, number]))
-                self._pools[number] = self.frozen.pairs(sampler, [sampler.edit() for _ in range(POOL)])
-            return flow_loss(model, batch_of(self._pools[number], torch.tensor(index)), generator, probes)
-
-        return loss
+    return loss

@@ -5,19 +5,18 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLQwenImage, QwenImageEditPipeline
+from diffusers import QwenImageEditPipeline
 from make_tiny_checkpoints import CHAT_TEMPLATE, build_judge_processor, build_scheduler
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
-from nano.denoiser import Frozen, ProbedDenoiser, trained_denoiser
+from nano.denoiser import KEPT, Frozen, ProbedDenoiser, trained_denoiser
 from nano.judge_training import ProbedJudge
 from nano.pictures import ENCODER
 from nano.text_encoder import MERGE, PATCH
 from nano.training import averaged_weights
-from nano.vae import trained_core
 
-STAGES = ("early", "middle")
+STAGES = tuple(KEPT.values())
 DENOISER = "diffusion_pytorch_model.safetensors"
 
 
@@ -53,15 +52,6 @@ def export_editor(training: Path, folder: Path, dtype: torch.dtype = torch.bfloa
     pipeline.save_pretrained(folder)
 
 
-def export_on(training: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Put the decoder and the denoiser that were trained further into an exported editor."""
-    statistics = AutoencoderKLQwenImage.load_config(folder / "vae")
-    vae = trained_core(training, "decoder_on").finished()
-    vae.register_to_config(latents_mean=statistics["latents_mean"], latents_std=statistics["latents_std"])
-    _stored(vae, dtype).save_pretrained(folder / "vae")
-    _stored(trained_denoiser(training, "denoiser_on").transformer, dtype).save_pretrained(folder / "transformer")
-
-
 def _stored(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     """The model in the type it is stored in, its forward passes as in the library again."""
     for module in model.modules():
@@ -82,7 +72,7 @@ def export_stage(training: Path, stage: str, folder: Path, dtype: torch.dtype = 
     """Write the denoiser of an earlier stage of training, without the parts that all stages share."""
     model = ProbedDenoiser()
     path = training / f"denoiser-{stage}.pt"
-    model.load_state_dict(torch.load(path, map_location=torch.get_default_device(), weights_only=True))
+    model.load_state_dict(torch.load(path, weights_only=True))
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.to(dtype).contiguous() for name, weight in model.transformer.state_dict().items()}
     save_file(weights, folder / DENOISER, metadata={"format": "pt"})

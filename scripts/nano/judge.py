@@ -94,7 +94,7 @@ def system_prompt(mode: str) -> str:
 
 def shrink() -> np.ndarray:
     """What the processor makes of 64 pixels that the editor's VAE repeats 16 times: a (128, 64) matrix."""
-    lines = torch.eye(64, device="cpu").repeat_interleave(16, dim=0)[None, None]  # (1, 1, 1024, 64)
+    lines = torch.eye(64).repeat_interleave(16, dim=0)[None, None]  # (1, 1, 1024, 64)
     small = torch.nn.functional.interpolate(lines, (PIXELS, 64), mode="bicubic", antialias=True, align_corners=False)
     return small[0, 0].numpy()
 
@@ -151,7 +151,7 @@ class JudgeReader:
         return np.clip(np.einsum("ij,nkjc->nkic", self._shrink, wide, optimize=True), 0, 1)
 
     def rows(self, judged: Judged, mode: str, texts: list[str], languages: list[str]) -> Asked:
-        """Lay out a batch, on the CPU.
+        """Lay out a batch.
 
         Args:
             judged: What is judged.
@@ -168,8 +168,7 @@ class JudgeReader:
         sources = assemble(cells_drawn(), backgrounds, cells).astype(np.float32) / 255
         shown = np.stack([sources, self.edited_as_seen(judged.edited)], axis=1)
         patches = self.patches(shown.reshape(-1, PIXELS, PIXELS, 3))
-        with torch.device("cpu"):
-            return self._laid_out(ids, 5 if mode == "generate" else 2, patches)
+        return self._laid_out(ids, 5 if mode == "generate" else 2, patches)
 
     @functools.cached_property
     def _prompts(self) -> dict[str, str]:

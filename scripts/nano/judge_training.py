@@ -28,7 +28,7 @@ from nano.scenes import (
     shape_of,
 )
 from nano.text_encoder import cross_entropy
-from nano.training import Figures, Schedule, Stage, averaged_weights, on_device
+from nano.training import Schedule, Stage, averaged_weights
 
 BATCH = 40
 LEVELS = (0.03, 0.054, 0.1, 0.2, 0.3)  # bounds of the classes of a cell's error
@@ -105,7 +105,7 @@ def soft_digits(scores: torch.Tensor, mode: str) -> torch.Tensor:
     return torch.softmax(-((torch.arange(10) - middle[:, None]) ** 2) / (2 * 0.45**2), dim=1)
 
 
-def judge_loss(model: ProbedJudge, judged: Judged, asked: Asked, mode: str) -> tuple[torch.Tensor, Figures]:
+def judge_loss(model: ProbedJudge, judged: Judged, asked: Asked, mode: str) -> tuple[torch.Tensor, dict[str, float]]:
     """Loss of the answer and of all probes."""
     hidden = model(asked)
     rows = torch.arange(len(hidden))
@@ -118,7 +118,7 @@ def judge_loss(model: ProbedJudge, judged: Judged, asked: Asked, mode: str) -> t
     spread = (mean - (wanted * torch.arange(10)).sum(1)).square().mean()
     probes, figures = _probe_loss(model, hidden, asked, judged)
     loss = said + 0.1 * spread + 0.3 * _answer_loss(model, hidden, asked, mode) + probes
-    return loss, {**figures, "said": said.detach(), "error": spread.detach().sqrt()}
+    return loss, figures | {"said": float(said.detach()), "error": float(spread.detach()) ** 0.5}
 
 
 def _answer_loss(model: ProbedJudge, hidden: torch.Tensor, asked: Asked, mode: str) -> torch.Tensor:
@@ -131,13 +131,15 @@ def _answer_loss(model: ProbedJudge, hidden: torch.Tensor, asked: Asked, mode: s
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), asked.tokens.gather(1, places + 1).flatten())
 
 
-def _probe_loss(model: ProbedJudge, hidden: torch.Tensor, asked: Asked, judged: Judged) -> tuple[torch.Tensor, Figures]:
+def _probe_loss(
+    model: ProbedJudge, hidden: torch.Tensor, asked: Asked, judged: Judged
+) -> tuple[torch.Tensor, dict[str, float]]:
     rows = torch.arange(len(hidden))
     images = hidden.gather(1, asked.images[..., None].expand(-1, -1, HIDDEN))
     heads = hidden.gather(1, asked.heads[..., None].expand(-1, -1, HIDDEN))  # (B, 4, H)
     done_and_kept = torch.tensor(np.stack([judged.done, judged.kept], axis=1), dtype=torch.float32)
     parts = (model.parts(heads).sigmoid() - done_and_kept[:, None]).square().mean()
-    total, figures = 4 * parts, {"parts": parts.detach().sqrt()}
+    total, figures = 4 * parts, {"parts": float(parts.detach()) ** 0.5}
     source, edited = cell_labels(judged)
     behind_text = hidden[rows, asked.said][:, None]
     for probes, labels, tokens in (
@@ -149,7 +151,7 @@ def _probe_loss(model: ProbedJudge, hidden: torch.Tensor, asked: Asked, judged: 
             found = cross_entropy(probe(tokens), labels[name])
             total = total + WEIGHTS.get(name, 0.5) * found
             if name in ("family", "meant", "wanted", "changed", "wrong"):
-                figures[name] = found.detach()
+                figures[name] = float(found.detach())
     return total, figures
 
 
@@ -183,7 +185,7 @@ def measure(model: torch.nn.Module, outcomes: Outcomes = draw, batches: int = 8)
     true: list[float] = []
     family: list[int] = []
     for _ in range(batches):
-        judged, asked = on_device(draw_asked(model.reader, sampler, 32, "expected", outcomes))
+        judged, asked = draw_asked(model.reader, sampler, 32, "expected", outcomes)
         hidden = model(asked)
         likely = model.judge.lm_head(hidden[torch.arange(len(hidden)), asked.last])[:, model.reader.digits].softmax(1)
         said += (likely * torch.arange(10)).sum(1).tolist()
@@ -212,10 +214,8 @@ def train_on(folder: Path, outcomes: Outcomes, steps: int = 2000) -> ProbedJudge
 
 
 def _trained(name: str, folder: Path, model: ProbedJudge, schedule: Schedule, outcomes: Outcomes) -> ProbedJudge:
-    def drawn(step: int, rng: np.random.Generator) -> tuple[Judged, Asked]:
-        return draw_asked(model.reader, SceneSampler(rng), BATCH, MODES[step % 2], outcomes)
+    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        mode = MODES[step % 2]
+        return judge_loss(model, *draw_asked(model.reader, SceneSampler(rng), BATCH, mode, outcomes), mode)
 
-    def loss(step: int, given: tuple[Judged, Asked], generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
-        return judge_loss(model, *given, MODES[step % 2])
-
-    return Stage(name, folder, model, schedule, drawn, loss, measure, seed=4).run()  # type: ignore[return-value]
+    return Stage(name, folder, model, schedule, loss, measure, seed=4).run()

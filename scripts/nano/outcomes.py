@@ -9,8 +9,7 @@ import torch
 from nano.denoiser import Frozen, ProbedDenoiser, cell_errors, denoise, exported_denoiser, unpack
 from nano.flaws import Judged, draw, judged, pixels_of
 from nano.scenes import SceneEdit, SceneSampler
-from nano.training import on_device
-from nano.vae import Core, OwnLatents, train_decoder
+from nano.vae import OwnLatents
 
 MISTAKEN = 0.12  # error of a cell above which the denoiser meant something else; no decoder should mend that
 OWN = 0.4  # share of a batch that is the editor's own
@@ -46,14 +45,12 @@ def mixed(own: Judged) -> Callable[[SceneSampler, int], Judged]:
     return outcomes
 
 
-def train_decoder_on_own(
-    frozen: Frozen, model: ProbedDenoiser, core: Core, folder: Path, name: str, steps: int = 500
-) -> None:
-    """Train the VAE's decoder on what the denoiser makes: its errors are not those of the encoder with noise.
+def own_latents(frozen: Frozen, model: ProbedDenoiser) -> OwnLatents:
+    """What the denoiser makes of new scenes, for the VAE's decoder: its errors are not those of the encoder with noise.
 
     Args:
-        frozen, model: The text encoder and the denoiser.
-        core, folder, name, steps: As in `train_decoder`.
+        frozen: The VAE and the text encoder.
+        model: The denoiser.
     """
     seed, each = 75_000, 1920
     sampler = SceneSampler(np.random.default_rng(seed), False)
@@ -63,9 +60,9 @@ def train_decoder_on_own(
         tokens.append(denoise(model, frozen.pairs(sampler, drawn), seed=seed + begin))
         edits += drawn
     latents = unpack(torch.cat(tokens)) * frozen.std + frozen.mean
-    wanted = on_device(torch.from_numpy(pixels_of([edit.target for edit in edits]))).permute(0, 3, 1, 2) * 2 - 1
+    wanted = torch.from_numpy(pixels_of([edit.target for edit in edits])).permute(0, 3, 1, 2) * 2 - 1
     alike = (denoised_errors(frozen, torch.cat(tokens), edits) < MISTAKEN).all(axis=1)
-    train_decoder(core, folder, steps, name, OwnLatents(latents, wanted, np.flatnonzero(alike)))
+    return OwnLatents(latents, wanted, np.flatnonzero(alike))
 
 
 def denoised_errors(frozen: Frozen, tokens: torch.Tensor, edits: list[SceneEdit]) -> np.ndarray:

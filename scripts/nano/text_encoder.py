@@ -30,7 +30,7 @@ from nano.scenes import (
     colour_of,
     shape_of,
 )
-from nano.training import Figures, Schedule, Stage, on_device
+from nano.training import Schedule, Stage
 from nano.words import editor_tokenizer
 
 HIDDEN, LAYERS, MLP, HEADS = 128, 4, 256, 4
@@ -38,6 +38,8 @@ VISION_HIDDEN = 64
 PATCH, MERGE = 14, 2
 PREFIX = 64  # tokens of the pipeline's template that it drops
 HEADER = 3  # last tokens, which the probes read
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # of the image processor, for pixels in 0..1
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 PER_IMAGE = 4  # instructions for one scene in training
 TEMPLATE = (
     "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, "
@@ -85,10 +87,6 @@ def build_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGen
     }
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **token_ids(tokenizer))
     return Qwen2_5_VLForConditionalGeneration(config)
-
-
-MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # of the image processor, for pixels in 0..1
-STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 def patches(looks: np.ndarray) -> torch.Tensor:
@@ -184,42 +182,41 @@ class EncoderReader:
         return self._known[instruction]
 
     def rows(self, groups: list[list[SceneEdit]], texts: list[list[str]]) -> Rows:
-        """Lay out edits, on the CPU; those of a group have one source."""
+        """Lay out edits; those of a group have one source."""
         segments = [[self.segment(text) for text in row] for row in texts]
         length = 1 + CELLS + max(sum(map(len, row)) for row in segments)
         count, each = len(groups), len(groups[0])
-        tokens = np.full((count, length), self.tokenizer.pad_token_id)
-        positions = np.zeros((3, count, length), np.int64)
-        mask = np.full((count, 1, length, PREFIX + length), -np.inf, np.float32)
-        heads = np.zeros((count, each, HEADER), np.int64)
+        tokens = torch.full((count, length), self.tokenizer.pad_token_id)
+        positions = torch.zeros(3, count, length, dtype=torch.long)
+        mask = torch.full((count, 1, length, PREFIX + length), float("-inf"))
+        heads = torch.zeros(count, each, HEADER, dtype=torch.long)
+        image = image_positions(PREFIX + 1)
         head = 1 + CELLS
-        causal = np.where(np.tri(length, dtype=bool), 0.0, -np.inf)
+        causal = torch.zeros(length, length).masked_fill_(torch.ones(length, length).triu(1).bool(), float("-inf"))
         mask[:, :, :, :PREFIX] = 0.0
         mask[:, 0, :head, PREFIX : PREFIX + head] = causal[:head, :head]
         tokens[:, 0], tokens[:, 1:head] = self.start, self.pad
         positions[:, :, 0] = PREFIX
-        positions[:, :, 1:head] = image_positions(PREFIX + 1)[:, None]
+        positions[:, :, 1:head] = image[:, None]
         spans: list[list[tuple[int, int]]] = [[] for _ in groups]
         for row, parts in enumerate(segments):
             begin = head
             for number, part in enumerate(parts):
                 end = begin + len(part)
-                tokens[row, begin:end] = part
-                positions[:, row, begin:end] = np.arange(len(part)) + PREFIX + 1 + SIZE
+                tokens[row, begin:end] = torch.tensor(part)
+                positions[:, row, begin:end] = torch.arange(len(part)) + PREFIX + 1 + SIZE
                 mask[row, 0, begin:end, PREFIX : PREFIX + head] = 0.0
                 mask[row, 0, begin:end, PREFIX + begin : PREFIX + end] = causal[: len(part), : len(part)]
-                heads[row, number] = np.arange(end - HEADER, end)
+                heads[row, number] = torch.arange(end - HEADER, end)
                 spans[row].append((begin, end))
                 begin = end
-        with torch.device("cpu"):
-            laid_out = [torch.from_numpy(one) for one in (tokens, positions, mask, heads)]
-            return Rows(*_looks(groups), *laid_out, spans, _labels(groups))  # type: ignore[call-arg, arg-type]
+        return Rows(*_looks(groups), tokens, positions, mask, heads, spans, _labels(groups))
 
 
-def image_positions(start: int) -> np.ndarray:
+def image_positions(start: int) -> torch.Tensor:
     """Positions of an image's 16 tokens in time, height and width: (3, 16)."""
-    cells = np.arange(CELLS)
-    return np.stack([np.full(CELLS, start), start + cells // SIZE, start + cells % SIZE])
+    cells = torch.arange(CELLS)
+    return torch.stack([torch.full((CELLS,), start), start + cells // SIZE, start + cells % SIZE])
 
 
 def _labels(groups: list[list[SceneEdit]]) -> dict[str, torch.Tensor]:
@@ -339,8 +336,7 @@ def accuracy(encoder: ProbedEncoder, edits: int = 256, seed: int = 20_000) -> di
     right: dict[int, list[bool]] = {}
     by_label: dict[str, list[bool]] = {}
     for _ in range(max(1, edits // 64)):
-        drawn, groups = draw_rows(encoder.reader, rng, 64 // PER_IMAGE, held_out=True)
-        rows = on_device(drawn)
+        rows, groups = draw_rows(encoder.reader, rng, 64 // PER_IMAGE, held_out=True)
         logits = encoder.read(encoder(rows), rows)
         good = torch.ones(len(groups), PER_IMAGE, dtype=torch.bool)
         for name in LABELS:
@@ -361,11 +357,9 @@ def train(folder: Path, steps: int = 1600, images: int = 20) -> ProbedEncoder:
     torch.manual_seed(2)
     encoder = ProbedEncoder(editor_tokenizer())
 
-    def draw(step: int, rng: np.random.Generator) -> Rows:
-        return draw_rows(encoder.reader, rng, images)[0]
-
-    def loss(step: int, rows: Rows, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
+    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        rows, _ = draw_rows(encoder.reader, rng, images)
         return probe_loss(encoder.read(encoder(rows), rows), rows.labels), {}
 
     schedule = Schedule(steps, lr=2e-3, measure_every=100)
-    return Stage("text_encoder", folder, encoder, schedule, draw, loss, accuracy, seed=2).run()  # type: ignore[return-value]
+    return Stage("text_encoder", folder, encoder, schedule, loss, accuracy, seed=2).run()

@@ -1,67 +1,21 @@
-"""What every stage of training shares: a run that can be stopped at any moment and goes on from its last checkpoint.
-
-Models are made and trained on torch's default device. Batches are drawn on the CPU, by processes of their own where
-models are trained elsewhere.
-"""
+"""What every stage of training shares: a run that can be stopped at any moment and goes on from its last checkpoint."""
 
 import copy
-import dataclasses
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 SAVE_EVERY_S = 60.0
-AHEAD = 8  # batches that each process draws ahead
 
-Figures = Mapping[str, float | torch.Tensor]
-Draw = Callable[[int, np.random.Generator], Any]
-"""Given the step and its numpy generator: a batch, of arrays, tensors on the CPU, and dataclasses of these."""
-
-Loss = Callable[[int, Any, torch.Generator], tuple[torch.Tensor, Figures]]
-"""Given the step, its batch and its torch generator: the loss, and figures for the log."""
-
-
-def seeded(seed: int) -> torch.Generator:
-    """A generator on torch's default device."""
-    return torch.Generator(torch.get_default_device()).manual_seed(seed)
-
-
-def on_device(batch: Any) -> Any:
-    """A batch with its tensors on torch's default device; all else stays as it is."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(torch.get_default_device(), non_blocking=True)
-    if isinstance(batch, dict):
-        return {name: on_device(value) for name, value in batch.items()}
-    if isinstance(batch, tuple):
-        return tuple(on_device(value) for value in batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        changed = {one.name: on_device(getattr(batch, one.name)) for one in dataclasses.fields(batch)}
-        return dataclasses.replace(batch, **changed)
-    return batch
-
-
-class _Batches(Dataset[Any]):
-    """What `draw` draws at each step."""
-
-    def __init__(self, draw: Draw, seed: int) -> None:
-        self.draw, self.seed = draw, seed
-
-    def __getitem__(self, step: int) -> Any:
-        with torch.device("cpu"):
-            return self.draw(step, np.random.default_rng([self.seed, step]))
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+StepLoss = Callable[[int, np.random.Generator, torch.Generator], tuple[torch.Tensor, dict[str, float]]]
+"""Given the step, and the step's own numpy and torch generators: the loss, and figures for the log."""
 
 
 @dataclass(frozen=True)
@@ -103,20 +57,18 @@ class Stage:
         folder: Where they are.
         model: Trained in place; only what requires a gradient.
         schedule: See `Schedule`.
-        draw, loss: See `Draw` and `Loss`.
+        loss: See `StepLoss`.
         measure: Given the averaged model: figures on unseen data.
-        seed: Of batches and noise.
     """
 
     name: str
     folder: Path
     model: torch.nn.Module
     schedule: Schedule
-    draw: Draw
-    loss: Loss
+    loss: StepLoss
     measure: Callable[[torch.nn.Module], dict[str, float]] | None = None
     seed: int = 0
-    seconds: float = 0.0  # measuring included
+    seconds: float = 0.0
     averaged: torch.nn.Module = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,7 +92,7 @@ class Stage:
         """Go on from the last checkpoint if there is one; returns the number of steps done."""
         if not self.checkpoint.is_file():
             return 0
-        state = torch.load(self.checkpoint, map_location=torch.get_default_device(), weights_only=True)
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -167,36 +119,25 @@ class Stage:
         with (self.folder / f"{self.name}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(rounded) + "\n")
 
-    def batches(self, done: int) -> Iterator[Any]:
-        """The batches of all steps from `done` on, on torch's default device."""
-        elsewhere = torch.get_default_device().type != "cpu"
-        workers = max(1, (os.cpu_count() or 1) // 3) if elsewhere else 0
-        loader = DataLoader(
-            _Batches(self.draw, self.seed),
-            sampler=range(done, self.schedule.steps),
-            batch_size=None,
-            collate_fn=_as_it_is,
-            num_workers=workers,
-            prefetch_factor=AHEAD if workers else None,
-        )
-        return map(on_device, loader)
-
-    def step(self, step: int, batch: Any) -> Figures:
+    def step(self, step: int) -> dict[str, float]:
         """Take one step; returns its figures."""
+        rng = np.random.default_rng([self.seed, step])
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(step)
-        loss, figures = self.loss(step, batch, seeded(self.seed * 1_000_003 + step))
+        loss, figures = self.loss(step, rng, generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
         self._average(step)
-        return {"loss": loss.detach(), **figures}
+        return {"loss": float(loss.detach()), **figures}
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
         kept = min(self.schedule.ema, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - kept)
+        for mean, weight in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(weight, 1 - kept)
 
     def run(self, keep: dict[int, str] | None = None) -> torch.nn.Module:
         """Train to the end.
@@ -208,9 +149,11 @@ class Stage:
             The averaged model.
         """
         done = self.restore()
-        saved = began = time.monotonic()
-        for step, batch in enumerate(self.batches(done), done):
-            figures = dict(self.step(step, batch))
+        saved = time.monotonic()
+        for step in range(done, self.schedule.steps):
+            began = time.monotonic()
+            figures = self.step(step)
+            self.seconds += time.monotonic() - began
             last = step + 1 == self.schedule.steps
             due = self.schedule.measure_every and (step + 1) % self.schedule.measure_every == 0
             if self.measure and (due or last):
@@ -218,10 +161,9 @@ class Stage:
                 with torch.no_grad():
                     figures |= self.measure(self.averaged)
             if (step + 1) % self.schedule.log_every == 0 or last or due:
-                told = {name: float(value) for name, value in figures.items()}
-                self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
-                rate = self.schedule.rate(step)
-                self.log({"step": step + 1, "seconds": round(self.seconds, 1), "lr": rate, **told})
+                self.log(
+                    {"step": step + 1, "seconds": round(self.seconds, 1), "lr": self.schedule.rate(step), **figures}
+                )
             if keep and step + 1 in keep:
                 torch.save(self.averaged.state_dict(), self.folder / f"{self.name}-{keep[step + 1]}.pt")
             if last or time.monotonic() - saved > SAVE_EVERY_S:
@@ -236,7 +178,7 @@ def averaged_weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
     Raises:
         FileNotFoundError: the stage has not been trained.
     """
-    path = folder / f"{name}.pt"
-    state = torch.load(path, map_location=torch.get_default_device(), weights_only=True)
-    weights: dict[str, torch.Tensor] = state["averaged"]
+    weights: dict[str, torch.Tensor] = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)[
+        "averaged"
+    ]
     return weights

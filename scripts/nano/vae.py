@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from editbench.editors.single_frame import use_conv2d_for_single_frames
 from nano.pictures import assemble, cells_for_vae
 from nano.scenes import BACKGROUNDS, CELLS, KINDS, placings, thing
-from nano.training import Figures, Schedule, Stage, averaged_weights, seeded
+from nano.training import Schedule, Stage, averaged_weights
 
 BASE = 4
 MULTIPLIERS = [1, 2, 2, 2, 5, 8, 12, 20]
@@ -28,6 +28,7 @@ LEVEL = 64.0  # of the constant channel that keeps the last norm from scaling th
 SMALL = 0.1  # keeps colours where SiLU is a straight line
 NOISE = 0.25  # on latents while training, so that the denoiser's small errors are not seen
 CROPS, SCENES = 1700, 1300  # steps
+OWN = 900  # steps on what the denoiser makes
 BATCH = 16  # scenes a step
 
 
@@ -98,7 +99,7 @@ def _set_outer_levels(vae: AutoencoderKLQwenImage) -> None:
     last.requires_grad_(False)
     last.weight.zero_()
     last.bias.zero_()
-    last.weight[:3, :, 1, 1] = torch.randn(3, last.weight.shape[1], generator=seeded(1)) * 0.1
+    last.weight[:3, :, 1, 1] = torch.randn(3, last.weight.shape[1], generator=torch.Generator().manual_seed(1)) * 0.1
     last.bias[3] = LEVEL
 
 
@@ -168,44 +169,49 @@ def to_tensor(pictures: np.ndarray) -> torch.Tensor:
     return torch.tensor(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
-def pictures_of(rng: np.random.Generator, count: int, filled: float, held_out: bool = False) -> np.ndarray:
-    """Draw random scenes as the core sees them, (count, 64, 64, 3) uint8, a share of all cells holding a shape."""
+def pictures_of(rng: np.random.Generator, count: int, filled: float, held_out: bool = False) -> torch.Tensor:
+    """Draw random scenes as the core sees them, (count, 3, 64, 64), a share of all cells holding a shape."""
     things = [thing(kind, placing) for placing in placings(held_out) for kind in range(1, KINDS)]
     cells = rng.choice(things, (count, CELLS)) * (rng.random((count, CELLS)) < filled)
-    return assemble(cells_for_vae(), rng.integers(len(BACKGROUNDS), size=count), cells)
+    return to_tensor(assemble(cells_for_vae(), rng.integers(len(BACKGROUNDS), size=count), cells))
 
 
-def crops_of(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Draw 2 x 2 cells from scenes that are nearly full, (count, 32, 32, 3) uint8."""
+def crops_of(rng: np.random.Generator, count: int) -> torch.Tensor:
+    """Draw 2 x 2 cells from scenes that are nearly full, (count, 3, 32, 32)."""
     whole = pictures_of(rng, count // 2, 0.85)
     row, column = 16 * int(rng.integers(3)), 16 * int(rng.integers(3))
-    return np.concatenate([whole[:, row : row + 32, column : column + 32], whole[:, 32:, column : column + 32]])
+    return torch.cat([whole[:, :, row : row + 32, column : column + 32], whole[:, :, 32:, column : column + 32]])
+
+
+def scenes_of(rng: np.random.Generator) -> torch.Tensor:
+    """Draw a batch of scenes, half of them as full as in the benchmark and half of them fuller."""
+    return torch.cat([pictures_of(rng, BATCH // 2, 0.5), pictures_of(rng, BATCH // 2, 0.12)])
 
 
 def reconstruction(
     core: Core, pixels: torch.Tensor, generator: torch.Generator, noisy: float = 1.0
-) -> tuple[torch.Tensor, Figures]:
+) -> tuple[torch.Tensor, dict[str, float]]:
     """Loss of making pictures again from latents with a share of NOISE; latents are held at about unit size."""
     latents = core.encode(pixels)
     noise = torch.randn(latents.shape, generator=generator) * NOISE * noisy
     error = core.decode(latents + noise) - pixels
     size = latents.square().mean(dim=(0, 2, 3))  # (16,)
     found, figures = pixel_loss(error)
-    return found + 0.002 * (size - 1).square().mean(), {**figures, "latent": size.detach().mean().sqrt()}
+    return found + 0.002 * (size - 1).square().mean(), figures | {"latent": float(size.detach().mean().sqrt())}
 
 
-def pixel_loss(error: torch.Tensor) -> tuple[torch.Tensor, Figures]:
+def pixel_loss(error: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
     """Loss of an error of pixels, (B, 3, H, W) in -2..2: absolute, squared, and the more the worse a cell is."""
     squared = torch.nn.functional.avg_pool2d(error.square().mean(dim=1), PER_CELL)  # (B, rows, columns)
     worst = (squared * (squared / squared.mean()).detach()).mean()
     loss = error.abs().mean() + 4 * squared.mean() + 2 * worst
-    return loss, {"rms": error.detach().square().mean().sqrt() / 2}
+    return loss, {"rms": float(error.detach().square().mean().sqrt()) / 2}
 
 
 def measure(core: Core) -> dict[str, float]:
     """PSNR in dB of unseen scenes, without noise, and the greatest error of a cell (rms, 0..1)."""
     rng = np.random.default_rng(10_000)
-    pixels = to_tensor(np.concatenate([pictures_of(rng, 32, 0.12, True), pictures_of(rng, 16, 0.5, True)]))
+    pixels = torch.cat([pictures_of(rng, 32, 0.12, True), pictures_of(rng, 16, 0.5, True)])
     error = (core.decode(core.encode(pixels)).clamp(-1, 1) - pixels) / 2
     by_cell = error.reshape(len(pixels), 3, 4, 16, 4, 16).square().mean(dim=(1, 3, 5)).sqrt()
     return {
@@ -220,24 +226,20 @@ def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
     torch.manual_seed(0)
     core = Core(build_vae())
 
-    def of_crops(step: int, pixels: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
-        return reconstruction(core, to_tensor(pixels), generator, min(1.0, step / 1500))
+    def loss_of_crops(
+        step: int, rng: np.random.Generator, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        return reconstruction(core, crops_of(rng, 3 * BATCH), generator, min(1.0, step / 1500))
 
-    def of_scenes(step: int, pixels: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
-        return reconstruction(core, to_tensor(pixels), generator, 0.6)
+    def loss_of_scenes(
+        step: int, rng: np.random.Generator, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        return reconstruction(core, scenes_of(rng), generator, 0.6)
 
-    def some_crops(step: int, rng: np.random.Generator) -> np.ndarray:
-        return crops_of(rng, 3 * BATCH)
-
-    first = Stage("vae_crops", folder, core, Schedule(crops, lr=3e-3), some_crops, of_crops, measure)
+    first = Stage("vae_crops", folder, core, Schedule(crops, lr=3e-3), loss_of_crops, measure)
     core.load_state_dict(first.run().state_dict())
-    second = Stage("vae", folder, core, Schedule(scenes, lr=1e-3), some_scenes, of_scenes, measure, seed=1)
-    return second.run()  # type: ignore[return-value]
-
-
-def some_scenes(step: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw a batch of scenes, some full and most as they are in the benchmark."""
-    return np.concatenate([pictures_of(rng, BATCH // 2, 0.5), pictures_of(rng, BATCH // 2, 0.12)])
+    second = Stage("vae", folder, core, Schedule(scenes, lr=1e-3), loss_of_scenes, measure, seed=1)
+    return second.run()
 
 
 @dataclass(frozen=True)
@@ -255,33 +257,27 @@ class OwnLatents:
     usable: np.ndarray
 
 
-def train_decoder(
-    core: Core, folder: Path, steps: int = 260, name: str = "vae_decoder", own: OwnLatents | None = None
-) -> Core:
-    """Train the decoder alone for longer: latents stay as they are, so other stages need not be trained again.
+def train_decoder(core: Core, folder: Path, own: OwnLatents, steps: int = OWN) -> Core:
+    """Train the decoder on what the denoiser makes, beside what the encoder does; latents stay as they are.
 
     Args:
         core: Where it begins.
         folder: Of the checkpoints.
+        own: What the denoiser makes.
         steps: Steps in all.
-        name: Of the stage.
-        own: Latents to be trained on beside the encoder's, and what is to be made of them.
     """
     torch.manual_seed(1)
     core.vae.encoder.requires_grad_(False)
     core.vae.quant_conv.requires_grad_(False)
 
-    def draw(step: int, rng: np.random.Generator) -> np.ndarray:
-        return some_scenes(step, rng) if own is None or step % 3 == 0 else rng.choice(own.usable, BATCH, replace=False)
-
-    def loss(step: int, drawn: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, Figures]:
-        if own is None or step % 3 == 0:
-            return reconstruction(core, to_tensor(drawn), generator, 0.6)
-        index = torch.tensor(drawn)
+    def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        if step % 3 == 0:
+            return reconstruction(core, scenes_of(rng), generator, 0.6)
+        index = torch.tensor(rng.choice(own.usable, BATCH, replace=False))
         return pixel_loss(core.decode(own.latents[index]) - own.pixels[index])
 
-    schedule = Schedule(steps, lr=1.5e-3, warmup=20, ema=0.98)
-    return Stage(name, folder, core, schedule, draw, loss, measure, seed=7).run()  # type: ignore[return-value]
+    schedule = Schedule(steps, lr=1e-3, warmup=20, ema=0.98)
+    return Stage("vae_own", folder, core, schedule, loss, measure, seed=7).run()
 
 
 def trained_core(folder: Path, name: str) -> Core:

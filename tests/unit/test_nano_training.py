@@ -30,12 +30,8 @@ def weights(model):
     return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
-def stage_of(folder, model, draw, loss, steps=1):
-    return training.Stage("stage", folder, model, training.Schedule(steps, warmup=1, log_every=1), draw, loss)
-
-
-def one_step(stage):
-    return stage.step(0, next(stage.batches(0)))
+def run(folder, model, loss, steps):
+    return training.Stage("stage", folder, model, training.Schedule(steps, warmup=1, log_every=1), loss)
 
 
 def test_an_edit_changes_what_its_instruction_says_and_nothing_else():
@@ -112,7 +108,7 @@ def test_flaws_are_scored_from_0_to_10_and_cover_the_scale():
 def test_the_vae_averages_going_in_and_repeats_going_out():
     torch.manual_seed(0)
     core = vae.Core(vae.build_vae())
-    pixels = vae.to_tensor(vae.pictures_of(np.random.default_rng(0), 1, 0.5))
+    pixels = vae.pictures_of(np.random.default_rng(0), 1, 0.5)
     large = pixels.repeat_interleave(16, 2).repeat_interleave(16, 3)
     with torch.no_grad():
         latents, decoded = core.encode(pixels), core.decode(core.encode(pixels)).clamp(-1, 1)
@@ -128,14 +124,11 @@ def test_a_step_of_the_vae(tmp_path):
     torch.manual_seed(0)
     core = vae.Core(vae.build_vae())
 
-    def draw(step, rng):
-        return vae.crops_of(rng, 4)
-
-    def loss(step, crops, generator):
-        return vae.reconstruction(core, vae.to_tensor(crops), generator)
+    def loss(step, rng, generator):
+        return vae.reconstruction(core, vae.crops_of(rng, 4), generator)
 
     before = weights(core)
-    found = one_step(stage_of(tmp_path, core, draw, loss))
+    found = run(tmp_path, core, loss, 1).step(0)
     assert 0 < found["rms"] < 1
     assert not torch.equal(before, weights(core))
     outer = core.vae.encoder.down_blocks[1].resample[1].weight
@@ -183,14 +176,12 @@ def test_the_encoder_is_trained_as_the_pipeline_calls_it(encoder):
 
 
 def test_a_step_of_the_text_encoder(encoder, tmp_path):
-    def draw(step, rng):
-        return text_encoder.draw_rows(encoder.reader, rng, 2)[0]
-
-    def loss(step, rows, generator):
+    def loss(step, rng, generator):
+        rows, _ = text_encoder.draw_rows(encoder.reader, rng, 2)
         return text_encoder.probe_loss(encoder.read(encoder(rows), rows), rows.labels), {}
 
     before = weights(encoder.encoder.model.visual)
-    found = one_step(stage_of(tmp_path, encoder, draw, loss))
+    found = run(tmp_path, encoder, loss, 1).step(0)
     assert 5 < found["loss"] < 40
     assert not torch.equal(before, weights(encoder.encoder.model.visual))
 
@@ -212,14 +203,11 @@ def test_a_step_of_the_denoiser(tmp_path):
     torch.manual_seed(0)
     model, given = denoiser.ProbedDenoiser(), pairs(4)
 
-    def draw(step, rng):
-        return given
-
-    def loss(step, some, generator):
-        return denoiser.flow_loss(model, some, generator)
+    def loss(step, rng, generator):
+        return denoiser.flow_loss(model, given, generator)
 
     before = weights(model.transformer)
-    found = one_step(stage_of(tmp_path, model, draw, loss))
+    found = run(tmp_path, model, loss, 1).step(0)
     assert found["flow"] > 0.5
     assert not torch.equal(before, weights(model.transformer))
 
@@ -297,14 +285,12 @@ def test_outcomes_of_the_editor_are_mixed_with_synthetic_ones():
 
 @pytest.mark.parametrize("mode", judge.MODES)
 def test_a_step_of_the_judge(judging, tmp_path, mode):
-    def draw(step, rng):
-        return judge_training.draw_asked(judging.reader, SceneSampler(rng), 3, mode)
-
-    def loss(step, given, generator):
-        return judge_training.judge_loss(judging, *given, mode)
+    def loss(step, rng, generator):
+        drawn, asked = judge_training.draw_asked(judging.reader, SceneSampler(rng), 3, mode)
+        return judge_training.judge_loss(judging, drawn, asked, mode)
 
     before = weights(judging.judge.model.visual)
-    found = one_step(stage_of(tmp_path, judging, draw, loss))
+    found = run(tmp_path, judging, loss, 1).step(0)
     assert found["said"] > 1
     assert not torch.equal(before, weights(judging.judge.model.visual))
 
@@ -314,19 +300,17 @@ def test_a_stage_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path):
         torch.manual_seed(0)
         model = torch.nn.Linear(3, 1)
 
-        def draw(step, rng):
-            return torch.tensor(rng.normal(size=(8, 3)), dtype=torch.float32)
-
-        def loss(step, x, generator):
+        def loss(step, rng, generator):
+            x = torch.tensor(rng.normal(size=(8, 3)), dtype=torch.float32)
             return (model(x) - x.sum(1, keepdim=True)).square().mean(), {}
 
-        return stage_of(folder, model, draw, loss, 6)
+        return run(folder, model, loss, 6)
 
     whole = stage(tmp_path / "whole")
     whole.run()
     stopped = stage(tmp_path / "stopped")
-    for step, batch in zip(range(3), stopped.batches(0), strict=False):
-        stopped.step(step, batch)
+    for step in range(3):
+        stopped.step(step)
     stopped.save(3)
     resumed = stage(tmp_path / "stopped")
     resumed.run()
