@@ -227,6 +227,8 @@ class Config:
     """Under which criteria edits are judged, and how that makes scores."""
     resolved: dict[str, Any]
     """The whole configuration as plain data without secrets, for config.yaml and the report."""
+    chosen: frozenset[str] = frozenset()
+    """Groups and keys of the top that the command line names, such as `judge` for `judge=fake` and `judge.mode=…`."""
 
     @property
     def judge_sees_source(self) -> bool:
