@@ -3,9 +3,9 @@
     torchrun --nproc_per_node=6 -m editbench.edit run_name=mine editor=qwen_image_edit dataset.path=bench.json
 
 Rank 0 makes the plan and finds what is missing; rank r edits `missing[r::world_size]`, or with
-`edit.schedule=dynamic` whatever is next, one image at a time; samples that follow each other stay together. The images
-travel to rank 0 as PNG bytes, and rank 0 appends them to shards and index. Started again, it does what is still
-missing. It judges nothing.
+`edit.schedule=dynamic` whatever is next, one image at a time, or as many as an editor with `concurrency` is asked for;
+samples that follow each other stay together. The images travel to rank 0 as PNG bytes, and rank 0 appends them to
+shards and index. Started again, it does what is still missing. It judges nothing.
 """
 
 import math
@@ -15,7 +15,7 @@ from editbench.components.load import component_class
 from editbench.config.schema import Config
 from editbench.distributed import devices
 from editbench.editors.chains import ChainSources, chains_of, edit_by_edit
-from editbench.editors.one_sample import edit_one
+from editbench.editors.loop import edit_at_once, edit_one_by_one
 from editbench.job import Job
 from editbench.plan import ensure_plan, show_dry_run
 from editbench.run.records import Edit, EditTask
@@ -48,7 +48,7 @@ def find_missing(config: Config, job: Job) -> Todo[EditTask, Edit]:
 
 
 def edit_all(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> None:
-    """Edit one image at a time, each on its way to rank 0 behind the next edit."""
+    """Edit this rank's share of what is missing; what is done is on its way to rank 0 behind the next edit."""
     job.begin(todo)
     chains = chains_of(todo.tasks)  # of one edit each, unless samples follow others
     rounds = math.ceil(len(chains) / job.ranks.world_size)
@@ -59,15 +59,10 @@ def edit_all(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> None:
             turns = job.turns(chains, config.edit.sync_every)
         else:
             turns = job.draws("edits", chains if editor else [])
-        finished = None
-        for drawn, following in edit_by_edit(turns, job.stopping):
-            task, source = sources.take(drawn, following)
-            if finished:  # encoded behind this edit: before the barrier it would take cores from ranks on their way
-                results.put(finished)
-            edit, image = edit_one(editor, task, source, job.session.step)
-            finished = sources.keep(edit, image)
-        if finished:
-            results.put(finished)
+        if getattr(editor, "concurrency", 1) > 1:
+            edit_at_once(editor, turns, sources, results.put, job.stopping)
+        else:
+            edit_one_by_one(editor, edit_by_edit(turns, job.stopping), sources, results.put, job.session.step)
     if editor:
         job.session.loaded(editor.describe())  # with what it has counted by now
 

@@ -20,10 +20,14 @@ from typing import Any
 import httpx2
 
 from editbench.errors import UserError
+from editbench.put_off import PutOff
 from editbench.text import hide, learn_secrets, printable
 
 AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 """HTTP statuses that may pass."""
+
+PUT_OFF = frozenset({429, 503, 529})
+"""Those of them by which a server says, of no request in particular, that it has too much to do."""
 
 MOST_WAIT_S = 300.0
 """A server that asks for a longer wait than this, in seconds, is not waited for."""
@@ -99,7 +103,8 @@ class Server:
         self.retries = 0
         self._has_key = key is not None
         self._answered = False
-        self._lost = threading.Event()
+        self._lost, self._why_lost = threading.Event(), ""
+        self._put_off = PutOff()
         self._client = httpx2.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(limits.timeout_s, connect=min(limits.timeout_s, 10.0), pool=None),
@@ -108,6 +113,9 @@ class Server:
 
     def post(self, path: str, **content: Any) -> Any:
         """Ask, and ask again with growing pauses where that helps.
+
+        Once the server puts a request off, that one alone is sent again, and all others wait until it is answered. A
+        try does not count while the server is at work on others, or where another finds out how long it takes.
 
         Args:
             path: What comes behind the base URL.
@@ -120,22 +128,48 @@ class Server:
             RequestError: this request has no answer.
             ServerError: none would have one.
         """
-        for tried in itertools.count(1):
-            try:
-                return self._send("POST", path, content)
-            except RequestError as error:
-                failure = error
-            pointless = failure.unreachable and not self._answered
-            if not failure.again or tried > self._limits.max_retries or pointless:
-                raise self._last_word(failure, path, tried)
-            backoff = min(_FIRST_WAIT_S * 2.0 ** (tried - 1), _LONGEST_BACKOFF_S)
-            wait_s = backoff * random.uniform(0.5, 1.0) if failure.wait_s is None else failure.wait_s
-            if wait_s > MOST_WAIT_S:
-                raise self._last_word(failure, path, tried)
-            self.retries += 1
-            if self._pause(wait_s + random.uniform(0.0, _FIRST_WAIT_S)):  # not all at the same moment
-                raise ServerError(f"{self._name}: another request found that the server takes no more")
+        leads, tried = False, 0
+        try:
+            for pauses in itertools.count():
+                if not leads:
+                    self._put_off.wait()
+                if self._lost.is_set():
+                    raise ServerError(self._why_lost)
+                try:
+                    with self._put_off.sending():
+                        return self._send("POST", path, content)
+                except RequestError as error:
+                    failure = error
+                put_off = failure.status in PUT_OFF or failure.wait_s is not None
+                if leads and not put_off:
+                    self._put_off.end()
+                leads = put_off and (leads or self._put_off.lead())
+                tried += not put_off or (leads and not self._put_off.in_flight)
+                self._pause_before_next(failure, path, tried, pauses)
+        finally:
+            if leads:
+                self._put_off.end()
         raise AssertionError
+
+    def _pause_before_next(self, failure: RequestError, path: str, tried: int, pauses: int) -> None:
+        """Wait until a request may be sent again; raises what is to be raised where it is not.
+
+        Args:
+            failure: Why it was not answered.
+            path: Where it goes.
+            tried: How many of its tries count.
+            pauses: How often it has waited.
+        """
+        pointless = failure.unreachable and not self._answered
+        if not failure.again or tried > self._limits.max_retries or pointless:
+            raise self._last_word(failure, path, tried)
+        backoff = min(_FIRST_WAIT_S * 2.0 ** min(pauses, 20), _LONGEST_BACKOFF_S)
+        wait_s = backoff * random.uniform(0.5, 1.0) if failure.wait_s is None else failure.wait_s
+        if wait_s > MOST_WAIT_S:
+            raise self._last_word(failure, path, tried)
+        self.retries += 1
+        if self._pause(wait_s + random.uniform(0.0, _FIRST_WAIT_S)):  # not all at the same moment
+            raise ServerError(self._why_lost)
 
     def get(self, path: str) -> Any:
         """Ask once.
@@ -203,9 +237,10 @@ class Server:
             wrong = f"the server takes no more{times} ({failure}); start the same command again later"
         else:
             return failure
-        self._lost.set()
         error = ServerError(f"{self._name}: {wrong}")
         error.status = failure.status
+        self._why_lost = str(error)
+        self._lost.set()
         return error
 
 

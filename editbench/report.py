@@ -1,13 +1,15 @@
 """Phase 3: statistics and reports of a run, from its files alone.
 
-    python -m editbench.report run_name=mine judge=qwen3_vl
+    python -m editbench.report run_name=mine
 
-Writes report.json, report.md and report.html, the same as evaluation_report_<UTC time>.{json,md,html}, and prints a
-table. Loads no model and no torch. Compares every edit with its source, once, and keeps what it finds in pictures.jsonl
-and thumbs/ (report.pictures=false: does not). Changes nothing else, so it can run at any time, also while a phase is
-running. With tracker=wandb, trackio or tensorboard it also sends there what it found.
+Judge and metric are those of the run, unless judge=… or metric=… names others; a metric that is named is kept in
+metric.yaml. Writes report.json, report.md and report.html, the same as evaluation_report_<UTC time>.{json,md,html}, and
+prints a table. Loads no model and no torch. Compares every edit with its source, once, and keeps what it finds in
+pictures.jsonl and thumbs/ (report.pictures=false: does not). Changes nothing else, so it can run at any time, also
+while a phase is running. With tracker=wandb, trackio or tensorboard it also sends there what it found.
 """
 
+import dataclasses
 import datetime
 import json
 from pathlib import Path
@@ -25,6 +27,7 @@ from editbench.analysis.shape import compare_shapes, shape_note
 from editbench.analysis.statistics import extreme_categories
 from editbench.components.check import check_tracker
 from editbench.config.schema import Config, ReportConfig
+from editbench.kept import judge_of, metric_of
 from editbench.pictures import Looks, look_at
 from editbench.results import read_results
 from editbench.run.folder import RunDir, utc_now
@@ -44,8 +47,12 @@ def main(config: Config) -> None:
         return
     if config.tracker:
         check_tracker(config.tracker)
-    looks = look_at(run_dir, config) if config.report.pictures else Looks()
-    report = build_report(run_dir, config.judge.name, config.report, looks)
+    judge, of_judges = judge_of(config, run_dir)
+    metric, of_metrics = metric_of(config, run_dir)
+    for sentence in filter(None, (of_judges, of_metrics)):
+        logs.console().print(sentence, markup=False, highlight=False, soft_wrap=True)
+    looks = look_at(run_dir, dataclasses.replace(config, metric=metric)) if config.report.pictures else Looks()
+    report = build_report(run_dir, judge, config.report, looks)
     written = write_report(run_dir, report, config.report.single_file)
     show_report(logs.console(), report, written)
     files = [written.with_suffix(suffix) for suffix in (".json", ".md", ".html")]

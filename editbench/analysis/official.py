@@ -33,31 +33,59 @@ def official_figures(
         `protocol`, its name; `prompts`, whose they are: None for ours, else `file` and `sha256`; `figures`: for each
         its `name`, `unit`, `value`, `standard_error` and `interval` (clustered by source image; of a share of samples
         with a source each, Wilson's), `scored` of `planned`
-        samples, `categories` of `categories_planned` (all that the figure names, planned here or not), and
-        `with_failures_as_min`, the value if each failed sample had the lowest score; `published`: what others give for
-        the same figures, None if that is not wanted. None for a protocol without figures.
+        samples, `categories` of `categories_planned` (all that the figure names, planned here or not),
+        `with_failures_as_min`, the value if each failed sample had the lowest score, and `language`, that of its
+        samples, or None; where samples are in several languages each has all figures, its own name behind theirs;
+        `published`: what others give for the same figures, in languages that are here, None if that is not wanted. None
+        for a protocol without figures.
     """
     if not protocol.figures:
         return None
-    own = list(zip(samples, outcomes, strict=True))
+    parts = _by_language(protocol, list(zip(samples, outcomes, strict=True)))
     digest = protocol.prompts_sha256
     return {
         "protocol": protocol.name,
         "prompts": {"file": protocol.prompts, "sha256": digest} if digest else None,
-        "figures": [_figure(name, protocol, own) for name in protocol.figures],
-        "published": [
-            {
-                "editor": one.editor,
-                "judge": one.judge,
-                "source": one.source,
-                "date": one.date,
-                "figures": [one.figures.get(name) for name in protocol.figures],
-            }
-            for one in protocol.published
-        ]
-        if published
-        else None,
+        "figures": [
+            _figure(name, protocol, own)
+            | {"name": f"{name}_{language}" if len(parts) > 1 else name, "language": language}
+            for language, own in parts.items()
+            for name in protocol.figures
+        ],
+        "published": _published(protocol, list(parts)) if published else None,
     }
+
+
+def _by_language(
+    protocol: ProtocolConfig, own: Sequence[tuple[Sample, Outcome]]
+) -> dict[str | None, list[tuple[Sample, Outcome]]]:
+    """Samples and outcomes by their language, in the plan's order; all under None where it is not told."""
+    field = protocol.language_field
+    if not field or not any(field in sample.extra for sample, _ in own):
+        return {None: list(own)}
+    parts: dict[str | None, list[tuple[Sample, Outcome]]] = {}
+    for sample, outcome in own:
+        parts.setdefault(str(sample.extra.get(field) or "other"), []).append((sample, outcome))
+    return parts
+
+
+def _published(protocol: ProtocolConfig, languages: Sequence[str | None]) -> list[dict[str, Any]]:
+    """What others have published in these languages, with a value or None for each figure of each of them."""
+    return [
+        {
+            "editor": one.editor,
+            "judge": one.judge,
+            "source": one.source,
+            "date": one.date,
+            "figures": [
+                one.figures.get(name) if one.language in ("", language) or language is None else None
+                for language in languages
+                for name in protocol.figures
+            ],
+        }
+        for one in protocol.published
+        if one.language in ("", *languages) or None in languages
+    ]
 
 
 def _figure(name: str, protocol: ProtocolConfig, own: Sequence[tuple[Sample, Outcome]]) -> dict[str, Any]:

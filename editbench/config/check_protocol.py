@@ -58,15 +58,17 @@ def _check_judge(protocol: ProtocolConfig, judge: JudgeConfig) -> None:
 
 
 def _check_categories(protocol: ProtocolConfig, rubrics: dict[str, RubricConfig]) -> None:
-    """Categories with words of their own, and those of a figure, are ones that a rubric or another part names."""
-    known = {*rubrics, *(category for one in protocol.criteria.values() for category in one.categories or [])}
-    of_figures = {name: figure.categories or [] for name, figure in protocol.figures.items()}
+    """Categories that a criterion is of, or has words of its own for, and those of a figure have a rubric, or another
+    part names them: a protocol can stand beside the rubrics of another dataset."""
+    named = {f"protocol.criteria.{name}.categories": one.categories or [] for name, one in protocol.criteria.items()}
+    named |= {f"protocol.figures.{name}.categories": one.categories or [] for name, one in protocol.figures.items()}
+    for place, categories in named.items():
+        others = [own for other, own in named.items() if other != place]
+        _refuse_unknown(place, categories, {*rubrics}.union(*others))
     for name, criterion in protocol.criteria.items():
-        named = known.union(*of_figures.values())
-        _refuse_unknown(f"protocol.criteria.{name}.by_category", criterion.by_category, named)
-    for name, categories in of_figures.items():
-        others = [own for other, own in of_figures.items() if other != name]
-        _refuse_unknown(f"protocol.figures.{name}.categories", categories, known.union(*others))
+        _refuse_unknown(
+            f"protocol.criteria.{name}.by_category", criterion.by_category, {*rubrics}.union(*named.values())
+        )
 
 
 def _refuse_unknown(place: str, given: Iterable[str], known: set[str]) -> None:
@@ -78,6 +80,12 @@ def _refuse_unknown(place: str, given: Iterable[str], known: set[str]) -> None:
 
 def _problems(criterion: CriterionConfig, rubrics: dict[str, RubricConfig]) -> Iterator[str]:
     """What is wrong with a criterion, each as the end of a sentence that begins with its key."""
+    if criterion.scale[0] < 0:
+        low, high = criterion.scale
+        yield (
+            f".scale=[{low:g}, {high:g}]: begins below 0, and no minus sign is read from a reply; ask for numbers from "
+            "0 on, and let protocol.scores take away from them"
+        )
     asked = [name for name in rubrics if criterion.categories is None or name in criterion.categories]
     for category in asked:
         words = criterion.words(category)

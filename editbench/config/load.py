@@ -60,7 +60,8 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: group=null
         raise UserError(hide(one_sentence(error, [*searched, *overrides], CONF_DIR))) from error
     whole = typing.cast(dict[str, Any], resolved)
-    return check({**whole, "protocol": with_prompts(whole["protocol"])})
+    config = check({**whole, "protocol": with_prompts(whole["protocol"])})
+    return dataclasses.replace(config, chosen=frozenset(re.split("[=.@]", one.lstrip("+~"))[0] for one in overrides))
 
 
 def refuse_nano_by_default(overrides: Sequence[str]) -> None:
@@ -153,6 +154,16 @@ def read_protocol(resolved: dict[str, Any]) -> ProtocolConfig:
         UserError: its settings are wrong.
     """
     return _build(ProtocolConfig, resolved.get("protocol") or {}, "protocol.")
+
+
+def read_metric(resolved: dict[str, Any]) -> ComponentConfig | None:
+    """Read what measures a run's edits, out of its configuration.
+
+    Raises:
+        UserError: its settings are wrong.
+    """
+    found = resolved.get("metric")
+    return None if found is None else _build(ComponentConfig, found, "metric.")
 
 
 def _build(cls: type[Built], node: Any, prefix: str) -> Built:

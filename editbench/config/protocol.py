@@ -107,6 +107,8 @@ class PublishedConfig:
     figures: dict[str, float]
     """Figures of this protocol by name."""
     source: str
+    language: str = ""
+    """Of which language's samples, as `language_field` has it; empty: of all, or not known."""
     judge: str = ""
     date: str = ""
     """When it was read there."""
@@ -130,6 +132,9 @@ class ProtocolConfig:
     Of several formulas the first counts whose numbers were asked for."""
     figures: dict[str, FigureConfig] = field(default_factory=dict)
     """Of the whole benchmark, by name, the one that is published first."""
+    language_field: str | None = None
+    """Field of a record that tells its language: where samples are in several, each has figures of its own, as
+    publishers give them; None: all count together."""
     published: list[PublishedConfig] = field(default_factory=list)
     """What others have published, for the report."""
 

@@ -62,8 +62,8 @@ class EditConfig:
     """Who edits what: `strided`: rank r of n every n-th sample from r on; `dynamic`: each rank the next one that
     nobody has, which is quicker where images or GPUs are unequal. The edited images are the same."""
     sync_every: CountOrZero = 1
-    """`dist.barrier()` after so many rounds (a round is one image per rank); 0: only at the end of the phase, as
-    always with schedule=dynamic, which has no rounds."""
+    """`dist.barrier()` after so many rounds (a round is one image per rank, or its beginning where an editor is asked
+    for several at a time); 0: only at the end of the phase, as always with schedule=dynamic, which has no rounds."""
     max_concurrent_loads: Count = 8
     """Ranks of a node that load the editor at the same time; fewer where host memory is short, which a load needs for
     weights that are quantized or converted to another dtype."""
@@ -227,6 +227,8 @@ class Config:
     """Under which criteria edits are judged, and how that makes scores."""
     resolved: dict[str, Any]
     """The whole configuration as plain data without secrets, for config.yaml and the report."""
+    chosen: frozenset[str] = frozenset()
+    """Groups and keys of the top that the command line names, such as `judge` for `judge=fake` and `judge.mode=…`."""
 
     @property
     def judge_sees_source(self) -> bool:

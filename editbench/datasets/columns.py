@@ -177,7 +177,8 @@ class Columns:
         if any(problems):
             shown = str(sample_id).encode(errors="replace").decode()
             return BadRecord(row.index, shown, "; ".join(filter(None, problems)))
-        used = {name for names in self._names.values() for name in ([names] if isinstance(names, str) else names or [])}
+        listed = [[names] if isinstance(names, str) else names or [] for names in self._names.values()]
+        used = {name for names in listed for name in names} - {self._names["language"]}  # which is told nowhere else
         used |= {FOLDER, KEY}
         extra = extra_fields(row.values, used)
         return Record(

@@ -89,6 +89,8 @@ class Gather:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
             if error is not None:  # the process is about to end; the threads are daemons
+                while self._error is None and not self._arrived.wait(timeout=0.1):
+                    pass  # what was put before is done work
                 with self._failing:
                     self._error = self._error or error
                 return

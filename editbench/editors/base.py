@@ -11,6 +11,9 @@ A class that says `uses_gpu = False` is given `cpu`, and there may be more proce
 the arguments decide an edit, a static method `stands_for_arguments(kwargs, sample)` gives what counts in their place,
 as plain data; None if that is not known on this machine.
 
+An editor that does its work elsewhere can say by an attribute `concurrency` how many edits it is asked for at a time;
+above 1 its methods are called from as many threads.
+
 A sample can have several source images. An editor takes one unless a static method `most_source_images(kwargs)` says
 how many it takes with these arguments (None: any number); it then has the method `edit_several` as well.
 """
@@ -66,6 +69,16 @@ class TakesSeveral(Editor, Protocol):
             instruction, seed, on_step: As for `edit`, and so are what is returned and raised.
         """
         ...
+
+
+class AsksAtOnce(Editor, Protocol):
+    """Is asked for several edits at a time, from as many threads.
+
+    Attributes:
+        concurrency: How many, 1 or more.
+    """
+
+    concurrency: int
 
 
 class HasPictures(Protocol):

@@ -1,5 +1,6 @@
 """Chains of edits, each made of the image that the one before has become: one rank makes all of a chain, in order."""
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -75,6 +76,12 @@ class ChainSources:
         self._limits, self._run_dir = config.source, run_dir
         self._followed = {task.sample.follows for task in tasks}
         self._made: dict[str, tuple[Edit, Image.Image | None]] = {}
+
+    def apart(self) -> "ChainSources":
+        """One more that remembers what a chain has become, for one that is made at the same time."""
+        other = copy.copy(self)
+        other._made = {}
+        return other
 
     def take(self, task: EditTask, then: EditTask | None) -> tuple[EditTask, ReadSources]:
         """Give a task with the edit that it follows, and what returns its sources or raises what is wrong with them.

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class ImagesEditsEditor:
-    """Asks a server for each edit, one at a time; more processes ask for several at a time.
+    """Asks a server for each edit, for several at a time.
 
     Args:
         device: Not used; the server has its own.
@@ -39,6 +39,7 @@ class ImagesEditsEditor:
         area: Pixels of the edited image, for `keep`.
         multiple: Height and width are multiples of it in pixels, for `keep`.
         fields: More fields of the form, such as `num_inference_steps` or `quality`.
+        concurrency: Edits that a rank asks for at a time.
         timeout_s: Seconds within which an edit must be there.
         max_retries: How often a request is sent again.
 
@@ -59,10 +60,12 @@ class ImagesEditsEditor:
         area: Count = 1024 * 1024,
         multiple: Count = 16,
         fields: dict[str, Any] | None = None,
+        concurrency: Count = 4,
         timeout_s: Positive = 300.0,
         max_retries: CountOrZero = 5,
     ) -> None:
-        self._server = Server(base_url, api_key_env, Limits(timeout_s, max_retries, 1), "editor")
+        self._server = Server(base_url, api_key_env, Limits(timeout_s, max_retries, concurrency), "editor")
+        self.concurrency = concurrency
         self._base_url, self._model, self._send_seed = base_url, model, send_seed
         self._size, self._area, self._multiple, self._fields = size, area, multiple, fields or {}
         self._find_server()

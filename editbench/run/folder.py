@@ -46,6 +46,7 @@ class RunDir:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.config_file = root / "config.yaml"
+        self.metric_file = root / "metric.yaml"
         self.plan_file = root / "plan.json"
         self.status_file = root / "status.json"
         self.sessions_file = root / "sessions.json"
@@ -127,14 +128,7 @@ class RunDir:
         path = self.config_file if judge is None else self.judgments / f"{judge}.yaml"
         if not path.exists():
             return {}
-        try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path} is no YAML ({reason}); remove it and start the phase again") from error
-        if not isinstance(config, dict):
-            raise UserError(f"{path} holds no settings; remove it and start the phase again")
-        return config
+        return _read_yaml(path)
 
     def write_config(self, resolved: dict[str, Any], judge: str | None = None) -> None:
         """Write the resolved configuration; what only the other phase uses stays as that phase had it.
@@ -149,6 +143,18 @@ class RunDir:
             _write_yaml(
                 self.judgments / f"{judge}.yaml", {key: resolved[key] for key in JUDGE_SECTIONS if key in resolved}
             )
+
+    def read_metric(self) -> dict[str, Any]:
+        """Read what measures the edits, as the last report was told, else as the last start of phase 1 was.
+
+        Returns:
+            Its settings under `metric`; None or nothing there for no metric.
+        """
+        return _read_yaml(self.metric_file) if self.metric_file.exists() else self.read_config()
+
+    def write_metric(self, resolved: dict[str, Any]) -> None:
+        """Keep what a report was told to measure the edits with."""
+        _write_yaml(self.metric_file, {"metric": resolved.get("metric")})
 
     def read_edits(self) -> dict[str, Edit]:
         """Read the latest edit of each sample."""
@@ -220,6 +226,17 @@ class RunDir:
         others = [s for s in self.read_sessions() if (s["started"], s["phase"]) != start]
         text = json.dumps({"sessions": [*others, session]}, indent=1, ensure_ascii=False)
         write_atomic(self.sessions_file, text + "\n")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is no YAML ({reason}); remove it and start the phase again") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds no settings; remove it and start the phase again")
+    return config
 
 
 def _write_yaml(path: Path, data: dict[str, Any]) -> None:

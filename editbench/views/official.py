@@ -49,16 +49,23 @@ def published_rows(official: dict[str, Any]) -> tuple[tuple[str, ...], list[list
 
 def official_sentence(official: dict[str, Any]) -> str:
     """By which protocol, with whose prompts, on how much of the benchmark."""
-    first, prompts = official["figures"][0], official["prompts"]
+    prompts = official["prompts"]
+    heads: dict[str | None, dict[str, Any]] = {}
+    for figure in official["figures"]:
+        heads.setdefault(figure.get("language"), figure)
     whose = (
         f"the prompts of {prompts['file']} (sha256 {prompts['sha256'][:12]})"
         if prompts
         else "editbench's own prompts, not the benchmark's: no figure is comparable with published ones"
     )
+    return " ".join([f"Protocol {official['protocol']}, with {whose}.", *map(_rests_on, heads.values())])
+
+
+def _rests_on(figure: dict[str, Any]) -> str:
     return (
-        f"Protocol {official['protocol']}, with {whose}. {first['name'].replace('_', ' ').capitalize()} "
-        f"{_with_unit(first['value'], first)} rests on {first['scored']} of {first['planned']} planned samples in "
-        f"{first['categories']} of {first['categories_planned']} categories."
+        f"{figure['name'].replace('_', ' ').capitalize()} {_with_unit(figure['value'], figure)} rests on "
+        f"{figure['scored']} of {figure['planned']} planned samples in {figure['categories']} of "
+        f"{figure['categories_planned']} categories."
     )
 
 

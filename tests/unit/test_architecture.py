@@ -9,8 +9,20 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "editbench"
 ORDER = (
-    *("errors", "text", "run.records", "config", "logs", "images", "http_json", "components", "distributed", "run"),
-    *("datasets", "editors", "judges", "analysis", "results", "loaded_run", "ratings"),
+    *(
+        "errors",
+        "text",
+        "run.records",
+        "config",
+        "logs",
+        "images",
+        "put_off",
+        "http_json",
+        "components",
+        "distributed",
+        "run",
+    ),
+    *("datasets", "editors", "judges", "analysis", "results", "kept", "loaded_run", "ratings"),
     *("views", "exports", "trackers"),
     *("cli", "todo", "plan", "look", "pictures", "job", "edit", "score"),
     *("report", "compare", "verify", "agree", "rate", "export", "__main__"),

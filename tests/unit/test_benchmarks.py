@@ -85,7 +85,7 @@ def test_gedit(tmp_path, ending, language):
         (f"text_change/{language}/{2:032x}", "text_change", ""),
     ]
     assert [sample.instruction.split()[0] for sample in made.samples] == [language] * 3
-    assert made.samples[0].extra == {"Intersection_exist": True}
+    assert made.samples[0].extra == {"Intersection_exist": True, "instruction_language": language}
 
 
 def test_imgedit(tmp_path):

@@ -26,6 +26,7 @@ from editbench.run.identity import changed_keys
 from editbench.run.records import Sample
 from editbench.todo import JUDGE_KEYS
 from editbench.views.compare_tables import categories
+from editbench.views.official import official_sentence, published_rows
 
 NAMES = ("gedit", "imgedit", "kris", "rise")
 TWO = Form("two", ("Success", "Restraint"), 0, 10, False, "Semantic consistency")
@@ -125,6 +126,60 @@ def test_a_share_of_samples_is_not_certain_where_all_agree(right, of, interval):
     found = figure("accuracy", "causal_reasoning", [{"all_right": 100 * (i < right)} for i in range(of)])
     assert found["value"] == pytest.approx(100 * right / of)
     assert found["interval"] == pytest.approx(interval, abs=1e-3)
+
+
+BOTH = ["en", "cn"]
+
+
+def in_languages(languages, name="gedit", published=False):
+    """What the report has of GEdit's figures: of each language a sample that is worth 2, 4, … in the plan's order."""
+    protocol = config(name).protocol
+    extras = [{} if language is None else {"instruction_language": language} for language in languages]
+    made = [Sample(i, str(i), str(i), "ps_human", "", "", "", [], extra=one) for i, one in enumerate(extras)]
+    outcomes = [
+        {"source": "0", "state": "scored", "named_scores": {"SC": 2.0 * i, "PQ": 2.0 * i, "score": 2.0 * i}}
+        for i in range(1, len(made) + 1)
+    ]
+    return official_figures(protocol, made, outcomes, published)
+
+
+def test_samples_in_two_languages_are_never_one_figure():
+    found = in_languages(["en", "cn", "en"])
+    values = {one["name"]: (one["value"], one["scored"], one["language"]) for one in found["figures"]}
+    assert values["overall_en"] == (4, 2, "en") and values["overall_cn"] == (4, 1, "cn") and "overall" not in values
+    assert values["semantic_consistency_cn"][0] == 4 and len(values) == 2 * len(config("gedit").protocol.figures)
+    said = official_sentence(found)
+    assert "Overall en 4.00 rests on 2 of 2 planned samples" in said and "Overall cn 4.00 rests on 1 of 1" in said
+
+
+@pytest.mark.parametrize("language", [*BOTH, None])
+def test_one_language_has_the_figures_by_their_names(language):
+    (first, *_) = in_languages([language] * 2)["figures"]
+    assert (first["name"], first["value"], first["language"]) == ("overall", 3, language)
+
+
+@pytest.mark.parametrize("languages", [["en"], ["cn"], BOTH])
+def test_published_figures_of_the_run_s_languages_stand_in_their_columns(languages):
+    official = in_languages(languages, published=True)
+    values = {"en": {7.56, 7.54, 7.48}, "cn": {7.52, 7.49, 7.467}}  # of Qwen-Image-Edit and 2509
+    columns = [one["name"] for one in official["figures"]]
+    found = {language: set() for language in languages}
+    for one in official["published"]:
+        for name, value in zip(columns, one["figures"], strict=True):
+            if name.startswith("overall") and value and one["editor"] in ("Qwen-Image-Edit", "Qwen-Image-Edit-2509"):
+                found[name.rpartition("_")[2] if len(languages) > 1 else languages[0]].add(value)
+    assert found == {language: values[language] for language in languages}
+    header, rows = published_rows(official)
+    assert len(rows) == sum(one.language in languages for one in config("gedit").protocol.published)
+    half = {"en": "English half", "cn": "Chinese half"}
+    assert all(any(half[language] in row[-3] for language in languages) for row in rows)
+    assert len({*header}) == len(header)
+
+
+def test_where_the_language_is_not_told_all_that_is_published_is_shown_and_says_which_half_it_is_of():
+    published = in_languages([None], published=True)["published"]
+    assert len(published) == len(config("gedit").protocol.published)
+    assert {one["judge"] for one in published} == {"GPT-4.1, English half", "GPT-4.1, Chinese half"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -346,6 +401,7 @@ def test_published_figures_name_figures_of_the_protocol_and_where_they_were_read
     assert len(protocol.published) >= 5
     for one in protocol.published:
         assert one.figures.keys() <= protocol.figures.keys() and one.source and one.date
+        assert bool(one.language) == bool(protocol.language_field)
         assert all(low <= value <= high for key, value in one.figures.items() for low, high in [protocol.bounds(key)])
 
 
@@ -373,6 +429,14 @@ def test_published_figures_name_figures_of_the_protocol_and_where_they_were_read
         (["protocol.scores.score=['1/0']"], "protocol.scores.score: where success=0"),
         (["protocol.scores.score=['SC * 10 - 20']"], "-20 is not from 0 to 10"),
         (["protocol.scores.PQ=['naturalness + cleanness']"], "20 is not from 0 to 10"),
+        (
+            ["protocol.criteria.perceptual_quality.scale=[-5, 5]"],
+            "perceptual_quality.scale=[-5, 5]: begins below 0, and no minus sign is read from a reply",
+        ),
+        (
+            ["+protocol.criteria.perceptual_quality.categories=[ps_human, text_chnage]"],
+            "perceptual_quality.categories: there is no category 'text_chnage'; there is text_change",
+        ),
     ],
 )
 def test_what_has_no_meaning_is_refused_in_a_sentence(overrides, said):
