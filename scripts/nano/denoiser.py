@@ -59,7 +59,7 @@ LABELS = {
 PLACES = {"row": SIZE, "column": SIZE}
 POOL, STEPS_PER_POOL = 3072, 400
 BATCH, STEPS_IN_ALL = 48, 8000
-KEPT = {200: "early", 800: "middle"}  # steps whose denoisers are shipped beside the last
+KEPT = {200: "early", 400: "middle"}  # steps whose denoisers are shipped beside the last
 AT_ONCE = 128  # edits that are prepared together
 VAE_STAGES = ("vae_own", "vae")  # the last one first; the encoder is the same in all
 
