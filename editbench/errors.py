@@ -21,6 +21,10 @@ class PeerLostError(UserError):
     """Another rank ended first; its own error is the one to read."""
 
 
+class MetricError(UserError):
+    """The metric cannot be had on this machine, or with these arguments."""
+
+
 class EarlierTurnError(ValueError):
     """The edit before in a chain has no image, so there is nothing that this one could be made of."""
 

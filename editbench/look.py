@@ -69,7 +69,8 @@ class Look(NamedTuple):
 
 def look_at_batch(place: Place, batch: Sequence[Task]) -> list[Look]:
     """Look at edits, in a process of its own or not; sources that several have on end are read once."""
-    metric = open_metric(place.metric) if place.metric else None
+    measures = any(task.pixels is None for task in batch)
+    metric = open_metric(place.metric) if place.metric and measures else None
     dataset: Dataset | None = None
     sources: list[Image.Image] | str = ""
     before = None

@@ -22,7 +22,7 @@ ORDER = (
         "distributed",
         "run",
     ),
-    *("datasets", "editors", "judges", "analysis", "results", "kept", "loaded_run", "ratings"),
+    *("datasets", "editors", "judges", "analysis", "results", "loaded_run", "ratings"),
     *("views", "exports", "trackers"),
     *("cli", "todo", "plan", "look", "pictures", "job", "edit", "score"),
     *("report", "compare", "verify", "agree", "rate", "export", "__main__"),
