@@ -227,7 +227,7 @@ class BatchJudge:
         return [images.decode_rgb(file) for file in read_sources(self._own_dataset(), task.sample)]
 
     def _read_reference(self, task: JudgeTask) -> list[Image.Image]:
-        return [images.decode_rgb(read_reference(self._own_dataset(), task.sample))]
+        return [images.decode_rgb(read_reference(self._own_dataset(), task.sample), self._config.source)]
 
     def _own_dataset(self) -> Dataset:
         if self._dataset is None:
