@@ -19,7 +19,7 @@ from editbench import __version__, cli, logs
 from editbench.analysis.controls import compare_controls, controls_note
 from editbench.analysis.histogram import piled_up_note
 from editbench.analysis.metrics import summarize_metrics
-from editbench.analysis.official import official_figures
+from editbench.analysis.official import language_note, official_figures
 from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, by_turn, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.pixel_rates import summarize_pixels
@@ -132,6 +132,7 @@ def build_report(
             *_partial_note(counts),
             *_notes({"editor": editor, "judge": judge}, counts),
             *_rewritten_note(plan.samples),
+            *language_note(results.protocol, plan.samples),
             *piled_up_note(overall, categories),
             *controls_note(controls),
             *shape_note(shape),
