@@ -108,7 +108,7 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
     new = [look for look in looks if look.pixels and not look.task.pixels]
     measured |= {look.task.key: look.pixels for look in new if look.pixels}
     wanted = {task.key: measured[task.key] for task in tasks if task.key in measured}
-    pairs = {key[:2] for key in wanted}
+    pairs = {task.key[:2] for task in tasks}
     others = {of: {key: one for key, one in found.items() if key[:2] in pairs} for of, found in kept.items()}
     if sum(map(len, (wanted, *others.values()))) != lines + len(new):  # of edits that no longer count, or damaged
         every = (others | {version: wanted}).items()

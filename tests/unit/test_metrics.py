@@ -15,6 +15,7 @@ from editbench.components.check import check_metric
 from editbench.config.load import load
 from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
+from editbench.pictures import VERSION
 from editbench.report import build_report
 from editbench.views.console import show_report
 from editbench.views.html import to_html
@@ -113,6 +114,12 @@ def test_a_metric_that_fails_on_a_sample_leaves_the_others_their_figures(tmp_pat
     looks = run.look()
     assert [run.looks_of(looks, number)["metrics"] for number in (0, 1)] == [None, {"psnr": 30.0}]
     assert looks.notes == ["pixels: nothing is known of 1 of 2 edits, whose metric failed (OSError: no wanted picture)"]
+    run.config.metric = None
+    run.look()
+    run.config.metric = ComponentConfig("test_metrics.Failing", "f", {})
+    run.look()
+    without = [line for line in run.dir.pictures.read_text().splitlines() if json.loads(line)["version"] == VERSION]
+    assert len(without) == 2  # nor does it take from others what they have of that sample
 
 
 @pytest.mark.parametrize(
