@@ -19,7 +19,7 @@ from editbench import images
 from editbench.config.schema import ANSWER_START, Config, JudgeConfig
 from editbench.datasets.base import Dataset, read_reference, read_sources
 from editbench.distributed import devices
-from editbench.errors import UserError
+from editbench.errors import StoppedError, UserError
 from editbench.judges.ahead import preparation_workers, work_ahead
 from editbench.judges.answers import fail, read_probabilities, read_reply
 from editbench.judges.base import Judge, Request
@@ -96,7 +96,8 @@ class BatchJudge:
         Args:
             draws: Batches as `Job.draws` gives them, each with the one that follows it, or None if none may be taken
                 before it is judged.
-            stop: Once it gives true, no batch is taken or begun any more.
+            stop: Once it gives true, no batch is taken or begun any more, and one that would have to wait for a server
+                is left for the next start.
 
         Yields:
             For each batch one judgment per task, in order.
@@ -104,7 +105,11 @@ class BatchJudge:
         workers = preparation_workers()
         with ThreadPoolExecutor(workers, "prepare") as pool:
             for batch in work_ahead(lambda tasks: pool.submit(self.prepare, tasks), draws, workers, stop):
-                yield self.judge(batch)
+                try:
+                    judgments = self.judge(batch)
+                except StoppedError:
+                    return
+                yield judgments
 
     def prepare(self, tasks: Sequence[JudgeTask]) -> Batch:
         """Do for a batch all that needs no device; called from several threads at once."""
