@@ -56,7 +56,7 @@ def test_every_request_ends_however_put_offs_and_answers_meet(monkeypatch: pytes
     done = []
 
     def ask() -> None:
-        for _ in range(1000):
+        for _ in range(4000):
             server.post("/x")
             done.append(1)
 
@@ -69,7 +69,7 @@ def test_every_request_ends_however_put_offs_and_answers_meet(monkeypatch: pytes
         seen = len(done)
         threads[0].join(2.0)
         time.sleep(0.5)
-    assert len(done) == 8000
+    assert len(done) == 32000
     assert server.retries == len(put_off)
 
 

@@ -6,6 +6,7 @@ import email.policy
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -189,6 +190,20 @@ def test_what_may_pass_is_asked_again_as_soon_as_the_server_says(
     assert waited == [7.0]
     assert stub.forms[0] == stub.forms[1]  # the whole picture once more
     assert painter.describe()["retries_of_rank_0"] == 1
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_the_seconds_of_an_edit_are_without_the_wait_for_the_server(
+    stub: Stub, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "pause_s", lambda *_: 1.0)
+    stub.will_answer(status, {})
+    stub.will_paint(make_picture(2))
+    painter, began = editor(stub), time.monotonic()
+    edit, _ = edit_one(painter, a_task(), lambda: [make_picture(1)], no_step)
+    took = time.monotonic() - began
+    assert edit.state == "edited" and edit.latency_s is not None
+    assert took > 1.0 and 0 < edit.latency_s <= took - 1.0
 
 
 REFUSAL = {"error": {"message": f"Your request was rejected by the safety system. {KEY}", "code": "moderation_blocked"}}

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -427,6 +428,19 @@ def test_a_server_that_takes_no_more_ends_the_phase_and_no_sample_is_blamed(
         with pytest.raises(ServerError, match=rf"{said} \(HTTP {status}: quota\); start the same command again later"):
             served.reply(served.prepare([request()]))
         assert len(stub.got) == 1 + (1 if wait else 3)
+
+
+def test_a_batch_that_would_have_to_wait_is_left_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    monkeypatch.setattr(gate, "pause_s", lambda _pauses, wanted_s: wanted_s)
+    with serving(in_turn(Answer(completion("Score: 4")), Answer({}, 429, {"Retry-After": "60"}))) as stub:
+        served = judge(stub)
+        served.stop_when(lambda: len(stub.got) > 2)
+        began = time.monotonic()
+        assert list(run.batch_judge(served).run([(run.find()[0], None)])) == []
+        assert time.monotonic() - began < 10
 
 
 def test_an_answer_that_does_not_come_fails_its_sample_alone() -> None:
