@@ -15,8 +15,8 @@ FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
 _LOOK_S = 0.2
 """Who waits looks this often, in seconds, whether the phase is stopping."""
 
-_FIRST_ANSWERS, _MOST_ANSWERS = 4, 32
-"""So many answers at first, and at most, before one request more is tried."""
+_FIRST_ROUNDS, _MOST_ROUNDS = 2, 16
+"""So many times as many answers as there are requests at a time, at first and at most, before one more is tried."""
 
 
 @dataclass
@@ -24,12 +24,14 @@ class Turn:
     """A request while the server has it.
 
     Attributes:
-        answers: Requests that the server had answered when it was sent.
+        beside: Requests that the server had when it was sent.
+        answers: Requests that it had answered by then.
         outcome: To be set: whether the server has `answered` it, has `put_off` requests, or the request has `failed`.
         wait_s: Seconds that the server wants requests to wait that it puts off; None if it says nothing.
         refused: Set at its end: how often in a row a request was put off that the server had nothing beside.
     """
 
+    beside: int
     answers: int
     outcome: str = "failed"
     wait_s: float | None = None
@@ -61,7 +63,7 @@ class Gate:
         self._most = self._limit = most
         self._in_flight = self._answers = self._refused = 0
         self._opens = 0.0
-        self._more_after, self._more_at, self._tries_more = _FIRST_ANSWERS, 0, False
+        self._rounds, self._more_at, self._tries_more = _FIRST_ROUNDS, 0, False
         self._given_up: str | None = None
         self._of_thread = threading.local()
 
@@ -87,8 +89,8 @@ class Gate:
             finally:
                 self._waiting.remove(me)
                 self._changed.notify_all()
+            turn = Turn(self._in_flight, self._answers)
             self._in_flight += 1
-            turn = Turn(self._answers)
         try:
             yield turn
         finally:
@@ -140,23 +142,27 @@ class Gate:
     def _answered(self) -> None:
         self._answers += 1
         self._refused = 0
-        if self._limit < self._most and self._answers >= self._more_at:
+        was_full = self._in_flight + 1 >= self._limit  # else it does not show that the server takes so many
+        if was_full and self._limit < self._most and self._answers >= self._more_at:
             if self._tries_more:  # and it was not too many
-                self._more_after = max(1, self._more_after // 2)
-            self._limit += 1
-            self._more_at, self._tries_more = self._answers + self._more_after, True
+                self._rounds = max(1, self._rounds // 2)
+            self._set_limit(self._limit + 1)
+            self._tries_more = True
 
     def _put_off(self, turn: Turn) -> None:
         if self._tries_more:
-            self._more_after = min(2 * self._more_after, _MOST_ANSWERS)
-        self._limit = max(1, min(self._limit, self._in_flight))
-        self._more_at, self._tries_more = self._answers + self._more_after, False
+            self._rounds = min(2 * self._rounds, _MOST_ROUNDS)
         alone = not self._in_flight and self._answers == turn.answers
+        self._set_limit(1 if alone else max(1, min(self._limit, max(turn.beside, self._in_flight))))
+        self._tries_more = False
         self._refused += alone
         self.retries += 1
         turn.refused = self._refused
         if alone or turn.wait_s is not None:
             self._close_for(pause_s(self._refused - 1, turn.wait_s))
+
+    def _set_limit(self, limit: int) -> None:
+        self._limit, self._more_at = limit, self._answers + self._rounds * limit
 
     def _close_for(self, seconds: float) -> None:
         self._opens = max(self._opens, time.monotonic() + seconds)

@@ -180,6 +180,6 @@ def test_as_many_as_before_are_asked_for_again_once_the_server_answers(monkeypat
 
     server = asked(monkeypatch, full_at_first, 8, 1)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(server.post, [f"/{number}" for number in range(80)]))
-    assert beside[8] == 1 and max(beside[8:48]) == 8
-    assert len(beside) == 88
+        list(pool.map(server.post, [f"/{number}" for number in range(160)]))
+    assert beside[8] == 1 and max(beside[8:]) == 8
+    assert len(beside) == 168
