@@ -15,7 +15,7 @@ from editbench.components.load import component_class
 from editbench.config.schema import Config
 from editbench.distributed import devices
 from editbench.editors.chains import ChainSources, chains_of, edit_by_edit
-from editbench.editors.loop import edit_at_once, edit_one_by_one
+from editbench.editors.loop import edit_at_once, edit_one_by_one, edits_at_once
 from editbench.job import Job
 from editbench.plan import ensure_plan, show_dry_run
 from editbench.run.records import Edit, EditTask
@@ -53,13 +53,14 @@ def edit_all(config: Config, job: Job, todo: Todo[EditTask, Edit]) -> None:
     chains = chains_of(todo.tasks)  # of one edit each, unless samples follow others
     rounds = math.ceil(len(chains) / job.ranks.world_size)
     editor = job.load(_devices(config, job, len(chains)), rounds=rounds)
+    at_once = edits_at_once(editor)
     sources = ChainSources(config, job.folder, todo.tasks)
     with job.results(lambda: open_sink(config, job, todo)) as results:
         if config.edit.schedule == "strided":
             turns = job.turns(chains, config.edit.sync_every)
         else:
             turns = job.draws("edits", chains if editor else [])
-        if getattr(editor, "concurrency", 1) > 1:
+        if at_once > 1:
             edit_at_once(editor, turns, sources, results.put, job.stopping)
         else:
             edit_one_by_one(editor, edit_by_edit(turns, job.stopping), sources, results.put, job.session.step)

@@ -45,6 +45,7 @@ class ExportOptions:
         side_by_side: Of to=folder: each picture has the sources on its left.
         name: Of to=gedit, kris and rise: what the scorer calls the editor; by default the run's name.
         dataset_id, task_id, source_url: Of to=hf: the benchmark on the hub, its task, and where the report can be read.
+        figure: Of to=hf: which figure of the run's protocol is the value, by default its headline.
         force: Whether to write over what is there.
     """
 
@@ -57,6 +58,7 @@ class ExportOptions:
     dataset_id: str | None = None
     task_id: str | None = None
     source_url: str | None = None
+    figure: str | None = None
     force: bool = False
 
 
@@ -66,6 +68,7 @@ _ONLY_FOR = {
     "dataset_id": ("hf",),
     "task_id": ("hf",),
     "source_url": ("hf",),
+    "figure": ("hf",),
 }
 
 
@@ -94,7 +97,9 @@ def export(options: ExportOptions) -> Written:
     make: dict[str, Callable[[], str | bytes]] = {
         "csv": lambda: to_csv(run),
         "parquet": lambda: to_parquet(run),
-        "hf": lambda: eval_results(_report(run), options.dataset_id, options.task_id, options.source_url),
+        "hf": lambda: eval_results(
+            _report(run), options.dataset_id, options.task_id, options.source_url, options.figure
+        ),
     }
     content = make[options.to]()
     write_file(options.out, [content] if isinstance(content, bytes) else content, options.force)

@@ -7,21 +7,18 @@ a `RequestError`. Nothing of ours prints a key, and what a server says is shown 
 
 import contextlib
 import email.utils
-import itertools
 import json
-import os
-import random
-import re
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
-from editbench.errors import UserError
-from editbench.put_off import PutOff
-from editbench.text import hide, learn_secrets, printable
+from editbench.errors import ServerError
+from editbench.gate import Gate
+from editbench.server_address import read_key
+from editbench.text import hide, printable
 
 AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
 """HTTP statuses that may pass."""
@@ -36,7 +33,6 @@ MOST_BYTES = 64 * 2**20
 """Longest answer that is read."""
 
 _MESSAGES = ("error", "message", "detail")
-_FIRST_WAIT_S, _LONGEST_BACKOFF_S = 0.5, 60.0
 _SHOWN_CHARACTERS = 300
 
 
@@ -55,16 +51,6 @@ class RequestError(Exception):
         self.status, self.again = status, again
         self.unreachable = False
         self.wait_s: float | None = None
-
-
-class ServerError(UserError):
-    """A server that no request is answered by; for the user to mend.
-
-    Attributes:
-        status: HTTP status of its last answer; None without one.
-    """
-
-    status: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,29 +79,37 @@ class Server:
 
     Attributes:
         host: Host and port.
-        retries: How many requests were sent again.
     """
 
     def __init__(self, base_url: str, api_key_env: str | None, limits: Limits, group: str) -> None:
         self._url, self._key_env, self._limits, self._group = base_url.rstrip("/"), api_key_env, limits, group
-        key = _read_key(api_key_env, group)
+        key = read_key(api_key_env, group)
         self.host = httpx2.URL(base_url).netloc.decode("ascii")
-        self.retries = 0
         self._has_key = key is not None
         self._answered = False
-        self._lost, self._why_lost = threading.Event(), ""
-        self._put_off = PutOff()
+        self._gate = Gate(limits.at_once)
         self._client = httpx2.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(limits.timeout_s, connect=min(limits.timeout_s, 10.0), pool=None),
             limits=httpx2.Limits(max_connections=limits.at_once, max_keepalive_connections=limits.at_once),
         )
 
-    def post(self, path: str, **content: Any) -> Any:
-        """Ask, and ask again with growing pauses where that helps.
+    @property
+    def retries(self) -> int:
+        """How many requests were to be sent again."""
+        return self._gate.retries
 
-        Once the server puts a request off, that one alone is sent again, and all others wait until it is answered. A
-        try does not count while the server is at work on others, or where another finds out how long it takes.
+    @property
+    def waited_s(self) -> float:
+        """Seconds that requests of the calling thread have waited for their turn, or to be sent again."""
+        return self._gate.waited_s
+
+    def stop_when(self, stopping: Callable[[], bool]) -> None:
+        """Wait for nothing any more once this gives true."""
+        self._gate.stopping = stopping
+
+    def post(self, path: str, **content: Any) -> Any:
+        """Ask, and ask again where that helps: after a growing pause, or when the server takes requests again.
 
         Args:
             path: What comes behind the base URL.
@@ -127,49 +121,29 @@ class Server:
         Raises:
             RequestError: this request has no answer.
             ServerError: none would have one.
+            StoppedError: it would have to wait, and the phase is stopping.
         """
-        leads, tried = False, 0
-        try:
-            for pauses in itertools.count():
-                if not leads:
-                    self._put_off.wait()
-                if self._lost.is_set():
-                    raise ServerError(self._why_lost)
+        tried = 0
+        while True:
+            with self._gate.turn() as turn:
                 try:
-                    with self._put_off.sending():
-                        return self._send("POST", path, content)
+                    answer = self._send("POST", path, content)
+                    turn.outcome = "answered"
+                    return answer
                 except RequestError as error:
                     failure = error
-                put_off = failure.status in PUT_OFF or failure.wait_s is not None
-                if leads and not put_off:
-                    self._put_off.end()
-                leads = put_off and (leads or self._put_off.lead())
-                tried += not put_off or (leads and not self._put_off.in_flight)
-                self._pause_before_next(failure, path, tried, pauses)
-        finally:
-            if leads:
-                self._put_off.end()
-        raise AssertionError
-
-    def _pause_before_next(self, failure: RequestError, path: str, tried: int, pauses: int) -> None:
-        """Wait until a request may be sent again; raises what is to be raised where it is not.
-
-        Args:
-            failure: Why it was not answered.
-            path: Where it goes.
-            tried: How many of its tries count.
-            pauses: How often it has waited.
-        """
-        pointless = failure.unreachable and not self._answered
-        if not failure.again or tried > self._limits.max_retries or pointless:
-            raise self._last_word(failure, path, tried)
-        backoff = min(_FIRST_WAIT_S * 2.0 ** min(pauses, 20), _LONGEST_BACKOFF_S)
-        wait_s = backoff * random.uniform(0.5, 1.0) if failure.wait_s is None else failure.wait_s
-        if wait_s > MOST_WAIT_S:
-            raise self._last_word(failure, path, tried)
-        self.retries += 1
-        if self._pause(wait_s + random.uniform(0.0, _FIRST_WAIT_S)):  # not all at the same moment
-            raise ServerError(self._why_lost)
+                    turn.wait_s = error.wait_s
+                    if error.status is not None:
+                        turn.outcome = "put_off" if error.status in PUT_OFF else "answered"
+            put_off = turn.outcome == "put_off"
+            tried += not put_off
+            times = turn.refused if put_off else tried
+            pointless = failure.unreachable and not self._answered
+            too_long = failure.wait_s is not None and failure.wait_s > MOST_WAIT_S
+            if not failure.again or times > self._limits.max_retries or pointless or too_long:
+                raise self._last_word(failure, path, times)
+            if not put_off:
+                self._gate.pause(tried - 1, failure.wait_s)
 
     def get(self, path: str) -> Any:
         """Ask once.
@@ -182,10 +156,6 @@ class Server:
     @property
     def _name(self) -> str:
         return f"{self._group}.base_url={self._url}"
-
-    def _pause(self, seconds: float) -> bool:
-        """Wait; gives true as soon as another thread has found the server lost."""
-        return self._lost.wait(seconds)
 
     def _send(self, method: str, path: str, content: dict[str, Any]) -> Any:
         ends = time.monotonic() + self._limits.timeout_s
@@ -233,46 +203,18 @@ class Server:
         elif failure.status == 404:
             hint = "" if self._url.endswith("/v1") else " (which mostly ends with /v1)"
             wrong = f"the server knows no {path}, or no such model ({failure}); correct the address{hint} or the model"
-        elif failure.status in (402, 429):
+        elif failure.wait_s is not None and failure.again and failure.wait_s > MOST_WAIT_S:
+            wrong = (
+                f"the server takes no more for {failure.wait_s:.0f} s ({failure}); start the same command again later"
+            )
+        elif failure.status == 402 or failure.status in PUT_OFF:
             wrong = f"the server takes no more{times} ({failure}); start the same command again later"
         else:
             return failure
         error = ServerError(f"{self._name}: {wrong}")
         error.status = failure.status
-        self._why_lost = str(error)
-        self._lost.set()
+        self._gate.give_up(str(error))
         return error
-
-
-def check_address(base_url: str, api_key_env: str | None, group: str) -> None:
-    """Check where a server is said to be, and where its key is said to be, without saying what may be a secret.
-
-    Raises:
-        UserError: no plain HTTP address, or no name of an environment variable.
-    """
-    try:
-        url = httpx2.URL(base_url)
-    except (httpx2.InvalidURL, TypeError):
-        url = httpx2.URL("")
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
-        raise UserError(
-            f"{group}.base_url: must be an address such as http://localhost:8000/v1, without user name, password, ? "
-            f"and #; a key belongs into the environment variable that {group}.api_key_env names"
-        )
-    if api_key_env is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]*", api_key_env):
-        raise UserError(
-            f"{group}.api_key_env: must be the name of an environment variable in capitals, such as OPENAI_API_KEY, "
-            "and never the key itself; or null"
-        )
-
-
-def _read_key(variable: str | None, group: str) -> str | None:
-    key = os.environ.get(variable, "").strip() if variable else ""
-    if key and not re.fullmatch(r"[!-~]+", key):
-        raise UserError(f"{group}.api_key_env: what {variable} holds is no key, it has characters that none has")
-    if key:
-        learn_secrets({"api_key": key})
-    return key or None
 
 
 def _wait_wanted(headers: httpx2.Headers) -> float | None:

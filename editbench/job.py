@@ -153,6 +153,8 @@ class Job:
                 devices.use(on[0])
                 placement: dict[str, Any] = {"device": on[0]} if is_edit else {"devices": on}
                 model = construct(self.settings, "editor" if is_edit else "judge", self.checkpoint, **placement)
+                if hasattr(model, "stop_when"):
+                    model.stop_when(self.stopping)
         everywhere = self.group.all_gather(devices.describe(on))
         recorded |= {"world_size": self.ranks.world_size, "devices": everywhere}
         recorded["load_s"] = round(time.monotonic() - began, 3)

@@ -69,12 +69,17 @@ class Look(NamedTuple):
 
 def look_at_batch(place: Place, batch: Sequence[Task]) -> list[Look]:
     """Look at edits, in a process of its own or not; sources that several have on end are read once."""
-    metric = open_metric(place.metric) if place.metric else None
+    measures = any(task.pixels is None for task in batch)
+    metric = open_metric(place.metric) if place.metric and measures else None
     dataset: Dataset | None = None
     sources: list[Image.Image] | str = ""
     before = None
     looks = []
     for task in batch:
+        if task.pixels and all((place.thumbs / name).exists() for name in task.own_names):
+            # it lacks its reference alone
+            looks.append(Look(task, task.pixels, reference_error=_show_reference(place, task.sample, dataset)))
+            continue
         if task.key[0] != before:
             try:
                 if task.before:

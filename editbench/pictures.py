@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from editbench.components.check import check_metric
-from editbench.components.load import metric_bounds, open_dataset
+from editbench.components.load import metric_bounds, open_dataset, open_metric
 from editbench.config.schema import ComponentConfig, Config
 from editbench.datasets.masks import UNREADABLE, has_mask, mask_digest
-from editbench.errors import UserError
+from editbench.errors import MetricError, UserError
 from editbench.look import Key, Look, Place, Task, look_at_batch
 from editbench.plan import dataset_of
 from editbench.run.folder import RunDir
@@ -75,16 +75,18 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
         config: The limits of sources, and secrets that the dataset needs; the rest is on record in the run folder.
 
     Raises:
+        MetricError: the metric cannot be had; nothing was measured.
         UserError: a file of the run is damaged, or a process was killed.
     """
     plan, edits = run_dir.read_plan(), run_dir.read_edits()
     if plan is None:
         return Looks()
     if config.metric:
-        check_metric(config.metric)
+        _check(config.metric)
     place = Place(run_dir.edits, run_dir.thumbs, dataset_of(plan, config), config.source, config.metric)
     version = _version(config.metric)
-    measured, lines = _read_measurements(run_dir.pictures, version)
+    kept, lines = _read_measurements(run_dir.pictures)
+    measured = kept.pop(version, {})
     depends = _depends_on(plan.samples, place)
     tasks = []
     for sample in plan.samples:
@@ -100,18 +102,42 @@ def look_at(run_dir: RunDir, config: Config) -> Looks:
     run_dir.thumbs.mkdir(exist_ok=True)
     there = {path.name for path in run_dir.thumbs.iterdir()}
     todo = [task for task in tasks if task.pixels is None or not there.issuperset(task.names)]
+    if config.metric and any(task.pixels is None for task in todo):
+        _check(config.metric, opened=True)
     looks = _look_at_all(run_dir.pictures, place, todo, version) if todo else []
     new = [look for look in looks if look.pixels and not look.task.pixels]
     measured |= {look.task.key: look.pixels for look in new if look.pixels}
     wanted = {task.key: measured[task.key] for task in tasks if task.key in measured}
-    if len(wanted) != lines + len(new):  # of edits that no longer count, or of other measures
-        records = (_measurement(key, version, pixels) for key, pixels in wanted.items())
+    pairs = {task.key[:2] for task in tasks}
+    others = {of: {key: one for key, one in found.items() if key[:2] in pairs} for of, found in kept.items()}
+    if sum(map(len, (wanted, *others.values()))) != lines + len(new):  # of edits that no longer count, or damaged
+        every = (others | {version: wanted}).items()
+        records = (_measurement(key, of, pixels) for of, found in every for key, pixels in found.items())
         write_atomic(run_dir.pictures, (seal(to_dict(record)) + b"\n" for record in records))
     remove_other_thumbs(run_dir.thumbs, {name for task in tasks for name in task.names})
     there = {path.name for path in run_dir.thumbs.iterdir()}
     found = {(task.sample.sample_id, task.edit.sha256): _found(task, wanted, there) for task in tasks}
     bounds = metric_bounds(config.metric) if config.metric else {}
     return Looks(found, _notes(looks, len(tasks)) + _mask_notes(wanted.values()), bounds)
+
+
+def _check(metric: ComponentConfig, opened: bool = False) -> None:
+    """Check a metric before anything is measured by it, and that it opens where it is to be opened.
+
+    Raises:
+        MetricError: it does not fit, or does not open.
+    """
+    try:
+        check_metric(metric)
+        if opened:
+            open_metric(metric)
+    except UserError as error:
+        raise MetricError(str(error)) from error
+    except Exception as error:  # a metric is anybody's code
+        why = f"{type(error).__name__}: {error}"
+        raise MetricError(
+            f"metric._target_={metric.target}: cannot be opened ({why}); give it what it lacks"
+        ) from error
 
 
 def _depends_on(samples: Sequence[Sample], place: Place) -> dict[str, str]:
@@ -148,15 +174,22 @@ def _measurement(key: Key, version: str, pixels: dict[str, Any]) -> Measurement:
     return Measurement(*key[:2], version, pixels, key[2])
 
 
-def _read_measurements(path: Path, version: str) -> tuple[dict[Key, dict[str, Any]], int]:
-    """Read what these measures found before, and the number of lines; a damaged file is given up."""
+def _read_measurements(path: Path) -> tuple[dict[str, dict[Key, dict[str, Any]]], int]:
+    """Read what these measures found before, by version for other metrics have theirs; a damaged file is given up.
+
+    Returns:
+        What was found, and the number of lines.
+    """
     try:
         lines = list(read_lines(path, Measurement))
     except UserError as error:
         logger.warning("%s; everything is measured anew", error)
         path.unlink(missing_ok=True)
         return {}, 0
-    found = {(m.source_sha256, m.image_sha256, m.sample_id): m.pixels for m in lines if m.version == version}
+    found: dict[str, dict[Key, dict[str, Any]]] = {}
+    for m in lines:
+        if m.version.partition(" ")[0] == VERSION:
+            found.setdefault(m.version, {})[m.source_sha256, m.image_sha256, m.sample_id] = m.pixels
     return found, len(lines)
 
 

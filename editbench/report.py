@@ -2,11 +2,11 @@
 
     python -m editbench.report run_name=mine
 
-Judge and metric are those of the run, unless judge=… or metric=… names others; a metric that is named is kept in
-metric.yaml. Writes report.json, report.md and report.html, the same as evaluation_report_<UTC time>.{json,md,html}, and
-prints a table. Loads no model and no torch. Compares every edit with its source, once, and keeps what it finds in
-pictures.jsonl and thumbs/ (report.pictures=false: does not). Changes nothing else, so it can run at any time, also
-while a phase is running. With tracker=wandb, trackio or tensorboard it also sends there what it found.
+Judge and metric are those of the run, unless judge=… or metric=… names others for this report. Writes report.json,
+report.md and report.html, the same as evaluation_report_<UTC time>.{json,md,html}, and prints a table. Loads no model
+and no torch. Compares every edit with its source, once, and keeps what it finds in pictures.jsonl and thumbs/
+(report.pictures=false: does not). Changes nothing else, so it can run at any time, also while a phase is running. With
+tracker=wandb, trackio or tensorboard it also sends there what it found.
 """
 
 import dataclasses
@@ -19,20 +19,22 @@ from editbench import __version__, cli, logs
 from editbench.analysis.controls import compare_controls, controls_note
 from editbench.analysis.histogram import piled_up_note
 from editbench.analysis.metrics import summarize_metrics
-from editbench.analysis.official import official_figures
+from editbench.analysis.official import language_note, official_figures
 from editbench.analysis.outcomes import JUDGED, WITH_IMAGE, by_turn, count_causes, macro, summarize_outcomes
 from editbench.analysis.phases import sum_up_phase
 from editbench.analysis.pixel_rates import summarize_pixels
 from editbench.analysis.shape import compare_shapes, shape_note
 from editbench.analysis.statistics import extreme_categories
 from editbench.components.check import check_tracker
+from editbench.config.load import read_metric
 from editbench.config.schema import Config, ReportConfig
-from editbench.kept import judge_of, metric_of
+from editbench.errors import MetricError
 from editbench.pictures import Looks, look_at
-from editbench.results import read_results
+from editbench.results import judge_of, read_results
 from editbench.run.folder import RunDir, utc_now
 from editbench.run.lines import write_atomic
 from editbench.run.records import Judgment, Sample
+from editbench.text import hide
 from editbench.trackers.send import send
 from editbench.views.console import show_report
 from editbench.views.html import to_html
@@ -48,16 +50,31 @@ def main(config: Config) -> None:
     if config.tracker:
         check_tracker(config.tracker)
     judge, of_judges = judge_of(config, run_dir)
-    metric, of_metrics = metric_of(config, run_dir)
-    for sentence in filter(None, (of_judges, of_metrics)):
-        logs.console().print(sentence, markup=False, highlight=False, soft_wrap=True)
-    looks = look_at(run_dir, dataclasses.replace(config, metric=metric)) if config.report.pictures else Looks()
+    if of_judges:
+        logs.console().print(of_judges, markup=False, highlight=False, soft_wrap=True)
+    looks = _look(run_dir, config) if config.report.pictures else Looks()
     report = build_report(run_dir, judge, config.report, looks)
     written = write_report(run_dir, report, config.report.single_file)
     show_report(logs.console(), report, written)
     files = [written.with_suffix(suffix) for suffix in (".json", ".md", ".html")]
     if config.tracker and send(config.tracker, report, files):
         logs.console().print(f"tracker {config.tracker.name} has the report", markup=False, highlight=False)
+
+
+def _look(run_dir: RunDir, config: Config) -> Looks:
+    """Measure the edits, by the metric that is asked for, or else the run's, which need not be on this machine.
+
+    Raises:
+        UserError: the metric that is asked for cannot be had, or the pictures cannot be looked at.
+    """
+    if "metric" in config.chosen:
+        return look_at(run_dir, config)
+    try:
+        return look_at(run_dir, dataclasses.replace(config, metric=read_metric(run_dir.read_config())))
+    except MetricError as error:
+        looks = look_at(run_dir, dataclasses.replace(config, metric=None))
+        note = f"metric: the run's metric cannot be had here, so it measures nothing ({error}); metric=… names another"
+        return dataclasses.replace(looks, notes=[hide(note), *looks.notes])
 
 
 def build_report(
@@ -115,6 +132,7 @@ def build_report(
             *_partial_note(counts),
             *_notes({"editor": editor, "judge": judge}, counts),
             *_rewritten_note(plan.samples),
+            *language_note(results.protocol, plan.samples),
             *piled_up_note(overall, categories),
             *controls_note(controls),
             *shape_note(shape),

@@ -8,6 +8,7 @@ from typing import Any
 from editbench.analysis.outcomes import outcome
 from editbench.config.load import read_protocol
 from editbench.config.protocol import ProtocolConfig
+from editbench.config.schema import Config
 from editbench.errors import UserError
 from editbench.run.folder import Plan, RunDir
 from editbench.run.records import Edit, Judgment, Sample
@@ -102,6 +103,27 @@ def only_judge(folder: RunDir) -> str:
     if len(judges) > 1:
         raise UserError(f"{folder.root} has judgments by {', '.join(judges)}; choose with judge=…")
     return judges[0]
+
+
+def judge_of(config: Config, folder: RunDir) -> tuple[str, str]:
+    """Name the judge whose judgments count: the one that is asked for, else the one that judged last.
+
+    Returns:
+        Its name, and a sentence if the run has others too and none was asked for.
+
+    Raises:
+        UserError: several have judged, and it is not on record who was the last.
+    """
+    judges = judges_of(folder)
+    if not judges or "judge" in config.chosen:
+        return config.judge.name, ""
+    settings = folder.read_config().get("judge")
+    last = settings.get("name") if isinstance(settings, dict) else None
+    name = last if last in judges else only_judge(folder)
+    others = [other for other in judges if other != name]
+    if not others:
+        return name, ""
+    return name, f"judged by {name}, which judged last; judge=… gives the report of {' or '.join(others)}"
 
 
 def judges_of(folder: RunDir) -> list[str]:

@@ -9,13 +9,14 @@ judgments travel to rank 0, which appends them to `judgments/<judge>.jsonl`. Sta
 missing. It edits nothing.
 """
 
+import contextlib
 import functools
 import logging
 
 from editbench import cli
 from editbench.components.load import open_dataset
 from editbench.config.schema import Config
-from editbench.errors import UserError
+from editbench.errors import StoppedError, UserError
 from editbench.job import Job
 from editbench.judges.batches import BatchJudge, add_up, describe_mode
 from editbench.judges.placement import place
@@ -64,7 +65,8 @@ def score_all(config: Config, job: Job, todo: Todo[JudgeTask, Judgment]) -> None
     on = placement.devices(job.ranks.rank, len(batches))
     judge = job.load(on, batch_size=placement.batch_size, batches=len(batches))
     if judge and config.judge.mode == "expected":
-        judge.check_labels(list(config.judge.labels))
+        with contextlib.suppress(StoppedError):  # then no batch is drawn either
+            judge.check_labels(list(config.judge.labels))
     with job.results(lambda: open_sink(config, job, todo)) as results:
         draws = job.draws("batches", batches if judge else [])
         batch_judge = BatchJudge(judge, dataset, config, job.folder, placement.batch_size)

@@ -56,6 +56,17 @@ def official_figures(
     }
 
 
+def language_note(protocol: ProtocolConfig, samples: Sequence[Sample]) -> list[str]:
+    """Say that figures may mix languages, where the protocol has them apart and no sample tells its own."""
+    field = protocol.language_field
+    if not protocol.figures or not field or not samples or any(field in sample.extra for sample in samples):
+        return []
+    return [
+        f"official: the language is on no record (protocol.language_field={field}), so figures may mix several; "
+        "publishers give each apart"
+    ]
+
+
 def _by_language(
     protocol: ProtocolConfig, own: Sequence[tuple[Sample, Outcome]]
 ) -> dict[str | None, list[tuple[Sample, Outcome]]]:

@@ -17,12 +17,14 @@ PLACEHOLDERS = ("original_description", "edit_instruction", "category_criteria")
 
 
 def check_protocol(protocol: ProtocolConfig, judge: JudgeConfig, rubrics: dict[str, RubricConfig]) -> None:
-    """Check a protocol; one without criteria asks by the rubrics alone, and has nothing to check.
+    """Check a protocol; one without criteria asks by the rubrics alone, and has nothing to check but its scale.
 
     Raises:
         UserError: a sentence names the key, what was found, and what to do.
     """
     if not protocol.criteria:
+        if protocol.scale[0] < 0:
+            raise UserError(f"protocol{_below_0(protocol.scale)}")
         return
     _check_judge(protocol, judge)
     known = {number: name for name, criterion in protocol.criteria.items() for number in criterion.numbers}
@@ -40,6 +42,13 @@ def check_protocol(protocol: ProtocolConfig, judge: JudgeConfig, rubrics: dict[s
     asked = [tuple(protocol.criteria_of(category, extra)) for category in rubrics for extra in ({}, spared)]
     for criteria in dict.fromkeys(asked):
         _check_values(protocol, criteria)
+
+
+def _below_0(scale: list[float]) -> str:
+    low, high = scale
+    return (
+        f".scale=[{low:g}, {high:g}]: begins below 0, and no minus sign is read from a reply; ask for numbers from 0 on"
+    )
 
 
 def _check_judge(protocol: ProtocolConfig, judge: JudgeConfig) -> None:
@@ -81,11 +90,7 @@ def _refuse_unknown(place: str, given: Iterable[str], known: set[str]) -> None:
 def _problems(criterion: CriterionConfig, rubrics: dict[str, RubricConfig]) -> Iterator[str]:
     """What is wrong with a criterion, each as the end of a sentence that begins with its key."""
     if criterion.scale[0] < 0:
-        low, high = criterion.scale
-        yield (
-            f".scale=[{low:g}, {high:g}]: begins below 0, and no minus sign is read from a reply; ask for numbers from "
-            "0 on, and let protocol.scores take away from them"
-        )
+        yield f"{_below_0(criterion.scale)}, and let protocol.scores take away from them"
     asked = [name for name in rubrics if criterion.categories is None or name in criterion.categories]
     for category in asked:
         words = criterion.words(category)

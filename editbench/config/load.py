@@ -20,13 +20,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from editbench.config.annotations import fits, in_words
 from editbench.config.check_protocol import check_protocol
+from editbench.config.chosen import chosen
 from editbench.config.places import CONF_DIR, in_checkout
 from editbench.config.prompt_file import with_prompts
 from editbench.config.protocol import ProtocolConfig
 from editbench.config.schema import ComponentConfig, Config, JudgeConfig, RubricConfig, SourceConfig
 from editbench.config.typed_texts import keep_texts
 from editbench.config.wording import one_sentence
-from editbench.errors import UserError
+from editbench.errors import MetricError, UserError
 from editbench.text import hide, learn_secrets, redact
 
 Built = TypeVar("Built")
@@ -55,13 +56,14 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
         for override in overrides:
             keep_texts(override, composed)
         resolved = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        named = chosen([*searched, *overrides])
     except yaml.YAMLError as error:
         raise UserError(f"a YAML file of the configuration cannot be read: {' '.join(str(error).split())}") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: group=null
         raise UserError(hide(one_sentence(error, [*searched, *overrides], CONF_DIR))) from error
     whole = typing.cast(dict[str, Any], resolved)
     config = check({**whole, "protocol": with_prompts(whole["protocol"])})
-    return dataclasses.replace(config, chosen=frozenset(re.split("[=.@]", one.lstrip("+~"))[0] for one in overrides))
+    return dataclasses.replace(config, chosen=named)
 
 
 def refuse_nano_by_default(overrides: Sequence[str]) -> None:
@@ -160,10 +162,13 @@ def read_metric(resolved: dict[str, Any]) -> ComponentConfig | None:
     """Read what measures a run's edits, out of its configuration.
 
     Raises:
-        UserError: its settings are wrong.
+        MetricError: its settings are wrong.
     """
     found = resolved.get("metric")
-    return None if found is None else _build(ComponentConfig, found, "metric.")
+    try:
+        return None if found is None else _build(ComponentConfig, found, "metric.")
+    except UserError as error:
+        raise MetricError(str(error)) from error
 
 
 def _build(cls: type[Built], node: Any, prefix: str) -> Built:

@@ -228,7 +228,7 @@ class Config:
     resolved: dict[str, Any]
     """The whole configuration as plain data without secrets, for config.yaml and the report."""
     chosen: frozenset[str] = frozenset()
-    """Groups and keys of the top that the command line names, such as `judge` for `judge=fake` and `judge.mode=…`."""
+    """Which of `judge` and `metric` the command line chooses; `config/chosen.py` tells how."""
 
     @property
     def judge_sees_source(self) -> bool:

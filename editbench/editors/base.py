@@ -12,7 +12,10 @@ the arguments decide an edit, a static method `stands_for_arguments(kwargs, samp
 as plain data; None if that is not known on this machine.
 
 An editor that does its work elsewhere can say by an attribute `concurrency` how many edits it is asked for at a time;
-above 1 its methods are called from as many threads.
+above 1 its methods are called from as many threads. If it has a method `stop_when(stopping)`, it is given a function
+that tells whether the phase is stopping: then an edit that would have to wait for long raises `StoppedError`, and is
+left for the next start. By an attribute `waited_s`, the seconds that the calling thread has waited so far, what an edit
+waits is taken off its seconds.
 
 A sample can have several source images. An editor takes one unless a static method `most_source_images(kwargs)` says
 how many it takes with these arguments (None: any number); it then has the method `edit_several` as well.
@@ -46,6 +49,7 @@ class Editor(Protocol):
         Raises:
             InvalidOutputError: the output holds NaN or has another size than asked for.
             ServerError: the editor is a server, and will answer no other sample either; ends the run.
+            StoppedError: the edit would have to wait, and the phase is stopping.
             Exception: anything else; the sample is recorded as failed and the run goes on.
         """
         ...

@@ -13,9 +13,10 @@ from PIL import Image
 from editbench.config.annotations import Count, CountOrZero
 from editbench.config.schema import Positive, SourceConfig
 from editbench.editors.size import keep_shape
-from editbench.errors import InvalidOutputError, UserError
-from editbench.http_json import Limits, RequestError, Server, ServerError, check_address
+from editbench.errors import InvalidOutputError, ServerError, UserError
+from editbench.http_json import Limits, RequestError, Server
 from editbench.images import decode_rgb, encode_png
+from editbench.server_address import check_address
 from editbench.text import printable
 
 _OWN_FIELDS = ("model", "prompt", "image", "image[]", "size", "seed", "n", "stream")
@@ -86,6 +87,15 @@ class ImagesEditsEditor:
         if own := [name for name in kwargs.get("fields") or {} if name in _OWN_FIELDS]:
             raise UserError(f"editor.fields.{own[0]}: is set for every sample, or a setting of its own; remove it")
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds that edits of the calling thread have waited to be sent."""
+        return self._server.waited_s
+
+    def stop_when(self, stopping: Callable[[], bool]) -> None:
+        """Let no edit wait to be sent once this gives true."""
+        self._server.stop_when(stopping)
+
     def edit(
         self, source: Image.Image, instruction: str, seed: int, on_step: Callable[[int, int], None]
     ) -> Image.Image:
@@ -105,6 +115,7 @@ class ImagesEditsEditor:
         Raises:
             ServerError: no edit would be answered.
             RequestError: this one was not, or refused.
+            StoppedError: it would have to wait, and the phase is stopping.
             ValueError: the answer holds no picture.
             InvalidOutputError: it has another size than asked for.
         """

@@ -10,8 +10,7 @@ from editbench import images
 from editbench.datasets.sources import ReadSources
 from editbench.distributed import devices
 from editbench.editors.base import Editor, HasPictures, TakesSeveral
-from editbench.errors import InvalidOutputError
-from editbench.http_json import ServerError
+from editbench.errors import InvalidOutputError, ServerError
 from editbench.run.identity import sample_input
 from editbench.run.records import Edit, EditTask
 from editbench.text import hide, printable
@@ -40,13 +39,14 @@ def edit_one(
 
     Raises:
         ServerError: the editor is a server that answers no request.
+        StoppedError: it is one that the sample would have to wait for, and the phase is stopping.
         Exception: a CUDA error after which this process can do nothing more on its device.
     """
     sample = task.sample
     edit = Edit(sample.sample_id, sample.category, "edited", task.unit, sample_input(sample), task.seed)
     edit.follows_sha256 = task.before.sha256 if task.before else None
     image = None
-    started = time.monotonic()
+    started = time.monotonic() - getattr(editor, "waited_s", 0.0)
     try:
         sources = read()
         edit.source_width, edit.source_height = sources[0].size
@@ -66,7 +66,7 @@ def edit_one(
         logger.debug("the traceback", exc_info=True)
     if edit.state != "edited":
         devices.empty_cache()  # outside the except clause: the exception holds on to the edit's tensors
-    edit.latency_s = round(time.monotonic() - started, 4)
+    edit.latency_s = round(time.monotonic() - getattr(editor, "waited_s", 0.0) - started, 4)
     return edit, image
 
 

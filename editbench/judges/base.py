@@ -10,7 +10,9 @@ if wanted, `revision`, the place of a PEFT adapter.
 A batch is judged in two steps: `prepare` does all that needs no device, and runs in background threads while the
 batches before it are on the device; then `reply` (mode `generate`) or `label_probabilities` (mode `expected`) is given
 what `prepare` returned. Scores are read by `reply.py` and `labels.py`, never by the judge. What a method `counted`
-gives, if there is one, is added up over the replicas at the end, for the report.
+gives, if there is one, is added up over the replicas at the end, for the report. A method `stop_when(stopping)`, if
+there is one, is given a function that tells whether the phase is stopping: then a batch that would have to wait for
+long raises `StoppedError`, and is left for the next start.
 """
 
 from collections.abc import Sequence

@@ -18,20 +18,19 @@ from PIL import Image
 from editbench import images
 from editbench.config.schema import ANSWER_START, Config, JudgeConfig
 from editbench.datasets.base import Dataset, read_reference, read_sources
-from editbench.distributed import devices
-from editbench.errors import UserError
+from editbench.errors import StoppedError
 from editbench.judges.ahead import preparation_workers, work_ahead
 from editbench.judges.answers import fail, read_probabilities, read_reply
 from editbench.judges.base import Judge, Request
 from editbench.judges.combine import combine
 from editbench.judges.controls import stand_in
+from editbench.judges.halving import ask
 from editbench.judges.prompts import Criterion, criteria_for, prompts
 from editbench.judges.repeats import merge, with_seeds
 from editbench.judges.reply import continuation
 from editbench.run.folder import RunDir
 from editbench.run.records import JudgeTask, Judgment
 from editbench.run.shards import read_edited
-from editbench.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +95,8 @@ class BatchJudge:
         Args:
             draws: Batches as `Job.draws` gives them, each with the one that follows it, or None if none may be taken
                 before it is judged.
-            stop: Once it gives true, no batch is taken or begun any more.
+            stop: Once it gives true, no batch is taken or begun any more, and one that would have to wait for a server
+                is left for the next start.
 
         Yields:
             For each batch one judgment per task, in order.
@@ -104,7 +104,11 @@ class BatchJudge:
         workers = preparation_workers()
         with ThreadPoolExecutor(workers, "prepare") as pool:
             for batch in work_ahead(lambda tasks: pool.submit(self.prepare, tasks), draws, workers, stop):
-                yield self.judge(batch)
+                try:
+                    judgments = self.judge(batch)
+                except StoppedError:
+                    return
+                yield judgments
 
     def prepare(self, tasks: Sequence[JudgeTask]) -> Batch:
         """Do for a batch all that needs no device; called from several threads at once."""
@@ -227,7 +231,7 @@ class BatchJudge:
         return [images.decode_rgb(file) for file in read_sources(self._own_dataset(), task.sample)]
 
     def _read_reference(self, task: JudgeTask) -> list[Image.Image]:
-        return [images.decode_rgb(read_reference(self._own_dataset(), task.sample))]
+        return [images.decode_rgb(read_reference(self._own_dataset(), task.sample), self._config.source)]
 
     def _own_dataset(self) -> Dataset:
         if self._dataset is None:
@@ -238,47 +242,6 @@ class BatchJudge:
 def _seeds(requests: Sequence[Request]) -> list[int]:
     """The seeds of requests; none for a judge that does not draw its replies."""
     return [request.seed for request in requests if request.seed is not None]
-
-
-def ask(
-    requests: Sequence[Request],
-    prepare: Callable[[Sequence[Request]], Any],
-    answer: Callable[[Any], list[Any]],
-    prepared: Any = None,
-) -> list[Any]:
-    """Ask for one batch; a batch that fails is halved until what fails stands alone.
-
-    Args:
-        requests: The batch.
-        prepare: The judge's `prepare`.
-        answer: Gives the answers to what was prepared.
-        prepared: What `prepare` made of the requests, if it was called already.
-
-    Returns:
-        For each request its answer, or the exception that it raised when asked alone.
-
-    Raises:
-        UserError: what is wrong is wrong for all samples.
-    """
-    if not requests:
-        return []
-    try:
-        answers = answer(prepare(requests) if prepared is None else prepared)
-        if len(answers) != len(requests):
-            raise ValueError(f"the judge gave {len(answers)} answers to {len(requests)} requests")
-        return list(answers)
-    except Exception as error:
-        if isinstance(error, UserError) or devices.is_lost(error):
-            raise
-        if len(requests) == 1:
-            logger.debug("the traceback", exc_info=True)
-            error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold on to the tensors of this try
-            return [error]
-        cause = printable(f"{type(error).__name__}: {error}")
-        logger.warning("a batch of %d failed and is halved: %s", len(requests), cause)
-    devices.empty_cache()  # outside the except clause: the exception holds on to the batch's tensors
-    middle = len(requests) // 2
-    return ask(requests[:middle], prepare, answer) + ask(requests[middle:], prepare, answer)
 
 
 def describe_mode(judge: JudgeConfig) -> dict[str, Any]:

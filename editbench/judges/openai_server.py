@@ -14,10 +14,11 @@ from PIL import Image
 
 from editbench.config.annotations import Count, CountOrZero, Rule
 from editbench.config.schema import ANSWER_START, Positive
-from editbench.errors import UserError
-from editbench.http_json import Limits, RequestError, Server, ServerError, check_address
+from editbench.errors import ServerError, UserError
+from editbench.http_json import Limits, RequestError, Server
 from editbench.judges.base import ImagesStand, Request
 from editbench.judges.chat_completions import CONTINUE, ChatSettings, begun, clean, read_likely, read_reply
+from editbench.server_address import check_address
 from editbench.text import printable
 
 Read = TypeVar("Read")
@@ -111,6 +112,10 @@ class OpenAIServerJudge:
         check_address(kwargs["base_url"], kwargs.get("api_key_env"), "judge")
         if own := sorted(OWN_FIELDS & set(kwargs.get("body") or {})):
             raise UserError(f"judge.body.{own[0]}: is set by settings of its own; remove it")
+
+    def stop_when(self, stopping: Callable[[], bool]) -> None:
+        """Let no request wait to be sent once this gives true."""
+        self._server.stop_when(stopping)
 
     def prepare(self, requests: Sequence[Request]) -> list[Asked]:
         """Encode the images and lay out the requests."""

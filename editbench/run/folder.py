@@ -46,7 +46,6 @@ class RunDir:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.config_file = root / "config.yaml"
-        self.metric_file = root / "metric.yaml"
         self.plan_file = root / "plan.json"
         self.status_file = root / "status.json"
         self.sessions_file = root / "sessions.json"
@@ -143,18 +142,6 @@ class RunDir:
             _write_yaml(
                 self.judgments / f"{judge}.yaml", {key: resolved[key] for key in JUDGE_SECTIONS if key in resolved}
             )
-
-    def read_metric(self) -> dict[str, Any]:
-        """Read what measures the edits, as the last report was told, else as the last start of phase 1 was.
-
-        Returns:
-            Its settings under `metric`; None or nothing there for no metric.
-        """
-        return _read_yaml(self.metric_file) if self.metric_file.exists() else self.read_config()
-
-    def write_metric(self, resolved: dict[str, Any]) -> None:
-        """Keep what a report was told to measure the edits with."""
-        _write_yaml(self.metric_file, {"metric": resolved.get("metric")})
 
     def read_edits(self) -> dict[str, Edit]:
         """Read the latest edit of each sample."""

@@ -104,7 +104,8 @@ class Edit:
         input: Hex digest of source image and instruction alone, and in a chain of the instructions before; tells
             whether the edit is of the sample as planned.
         seed: Seed of the noise, from the run's seed and the sample id.
-        latency_s: Seconds the edit took on its rank, reading the source included; None if it was not started.
+        latency_s: Seconds the edit took on its rank, reading the source included, but not what it waited until it
+            could be sent to a server; None if it was not started.
         source_width, source_height: Size in pixels of the upright source, the first of several; None if it could not
             be read.
         width, height: Size in pixels of the edited image; None without one.

@@ -26,7 +26,7 @@ from editbench.datasets.sources import Sources
 from editbench.editors.one_sample import edit_one
 from editbench.errors import UserError
 from editbench.judges.base import Request
-from editbench.judges.batches import ask
+from editbench.judges.halving import ask
 from editbench.run.folder import RunDir
 from editbench.run.records import Edit, EditTask, Sample
 from editbench.run.shards import read_image

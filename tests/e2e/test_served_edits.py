@@ -1,6 +1,7 @@
 """Edits from a server on real starts, several at a time: the same whatever the number, killed, stopped, resumed."""
 
 import json
+import os
 import signal
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from benchmark_file import make_record, write_benchmark
 from edit_server import Answer, Painter, painting
-from running import Job, run_phase, run_python
+from running import CHECKOUT, Job, run_phase, run_python
 
 from editbench.run.folder import RunDir
 from editbench.run.records import to_dict
@@ -114,3 +115,42 @@ def test_what_was_answered_before_the_server_refused_is_written(tmp_path: Path, 
     (error,) = outcome.errors
     assert "the server wants a key" in error
     assert lines(tmp_path / "run") == ["00000_物理"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda value: value.name)
+def test_a_schedulers_warning_ends_the_wait_for_a_server(bench: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM goes to torchrun, which kills its workers 30 s later; SIGUSR1 to the workers."""
+    run_dir, before = tmp_path / "run", 4
+
+    def put_off(painter: Painter, _instruction: str) -> Answer | None:
+        with painter.lock:
+            return Answer(429, {"Retry-After": "90"}) if len(painter.answered) >= before else None
+
+    with painting(put_off) as painter:
+        overrides = settings(bench, painter, 2)
+        with Job("edit", run_dir, overrides, world_size=2) as job:
+            assert job.wait_until(lambda: len(painter.asked) > len(painter.answered) + 1), job.output
+            assert job.wait_until(lambda: painter.there == 0), job.output
+            for process in [job.torchrun] if number == signal.SIGTERM else job.workers():
+                process.send_signal(number)
+            outcome = job.wait(25)
+    assert json.loads((run_dir / "status.json").read_text())["state"] == "preempted", outcome.tail
+    assert "preempted: no more" in outcome.output and "error:" not in outcome.output, outcome.tail
+    if number == signal.SIGUSR1:
+        assert "exitcode  : 75" in outcome.output, outcome.tail
+    edits = RunDir(run_dir).read_edits()
+    assert {edit.state for edit in edits.values()} == {"edited"}
+    assert {f"Change picture {name}." for name in edits} == set(painter.answered)
+
+
+def test_a_number_of_edits_at_a_time_that_is_none_is_one_sentence(bench: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from editbench.editors.fake import FakeEditor\n\n\nclass Own(FakeEditor):\n    concurrency = None\n"
+    )
+    command = ["-m", "editbench.edit", f"run_dir={tmp_path / 'run'}", "editor=fake", "editor._target_=own.Own"]
+    data = ["dataset=json_file", f"dataset.path={bench}", "judge=fake"]
+    outcome = run_python([*command, *data], tmp_path, PYTHONPATH=f"{CHECKOUT}{os.pathsep}{tmp_path}")
+    assert outcome.code == 2, outcome.tail
+    assert outcome.errors == [
+        "error: editor: own.Own has concurrency=None; make it a whole number from 1, or leave it out"
+    ]

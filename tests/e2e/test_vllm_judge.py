@@ -14,7 +14,7 @@ from editbench.components.check import check_components
 from editbench.config.load import load
 from editbench.errors import UserError
 from editbench.judges.base import CUT_OFF, Request
-from editbench.judges.batches import ask
+from editbench.judges.halving import ask
 from editbench.judges.qwen3_vl import NUMBER_TOKENS, Qwen3VLJudge
 from editbench.judges.vllm_engine import VLLMJudge
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from edit_server import Answer, Painter, painting
 from editbench.config import load as configuration
 from editbench.editors.chains import ChainSources, chains_of, edit_by_edit
 from editbench.editors.images_edits import ImagesEditsEditor
-from editbench.editors.loop import edit_at_once, edit_one_by_one
-from editbench.http_json import ServerError
+from editbench.editors.loop import edit_at_once, edit_one_by_one, edits_at_once
+from editbench.errors import ServerError, UserError
 from editbench.plan import ensure_plan
 from editbench.run.folder import RunDir
 from editbench.run.records import EditTask, to_dict
@@ -27,7 +28,7 @@ WAIT_S = 20.0
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editbench.http_json._FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("editbench.gate.FIRST_WAIT_S", 0.01)
 
 
 class Edits:
@@ -47,12 +48,14 @@ class Edits:
         plan = ensure_plan(self.config, self.run_dir)
         self.tasks = find_edit_tasks(self.config, self.run_dir, plan, None).tasks
         self.put: list[tuple[dict[str, Any], bytes | None]] = []
+        self.turns_end_with_error_at: int | None = None
 
     def edit(
         self, painter: Painter, concurrency: int, stopping: Callable[[], bool] = lambda: False, **settings: Any
     ) -> dict[str, tuple[dict[str, Any], bytes | None]]:
         """Edit all; returns record and PNG by sample id."""
         editor = ImagesEditsEditor("cpu", painter.url, "painter", None, True, concurrency=concurrency, **settings)
+        editor.stop_when(stopping)
         sources = ChainSources(self.config, self.run_dir, self.tasks)
         self.put = []
 
@@ -63,9 +66,11 @@ class Edits:
             self.put.append((record, png))
 
         def turns() -> Iterable[tuple[list[EditTask], None]]:
-            for chain in chains_of(self.tasks):
+            for number, chain in enumerate(chains_of(self.tasks)):
                 if stopping():
                     return
+                if number == self.turns_end_with_error_at:
+                    raise OSError("the way to the other ranks")
                 yield chain, None
 
         if concurrency == 1:
@@ -174,7 +179,7 @@ def test_a_server_that_ends_the_run_costs_no_edit_that_it_answers(tmp_path: Path
     assert sorted(record["sample_id"] for record, _ in edits.put) == ["1", "3", "4"]
 
 
-def test_a_server_that_puts_off_is_asked_by_one_alone_until_it_answers_again(tmp_path: Path) -> None:
+def test_a_server_that_puts_all_off_is_asked_by_one_at_a_time_until_it_answers_again(tmp_path: Path) -> None:
     together = threading.Barrier(4)
     lock, came = threading.Lock(), []
 
@@ -194,9 +199,9 @@ def test_a_server_that_puts_off_is_asked_by_one_alone_until_it_answers_again(tmp
 
     with painting(put_off) as painter:
         found = Edits(tmp_path, [None] * 8).edit(painter, 4)
-        assert painter.beside[4:7] == [1, 1, 1] and len(set(painter.asked[4:7])) == 1
+        assert painter.beside[4:7] == [1, 1, 1]
         assert len(painter.asked) == 8 + 4 + 2
-        assert max(painter.beside[7:]) > 1  # then all go on
+        assert max(painter.beside[7:]) > 1  # then more go on
     assert {record["state"] for record, _ in found.values()} == {"edited"}
 
 
@@ -210,7 +215,7 @@ def test_a_server_that_takes_fewer_at_a_time_is_no_reason_to_give_up(tmp_path: P
 
     working = threading.Lock()
     with painting(one_alone) as painter:
-        found = Edits(tmp_path, [None] * 8).edit(painter, 4, max_retries=2)
+        found = Edits(tmp_path, [None] * 8).edit(painter, 4, max_retries=0)
     assert {record["state"] for record, _ in found.values()} == {"edited"}
 
 
@@ -226,3 +231,64 @@ def test_a_server_that_takes_nothing_more_ends_the_run_after_the_tries_of_one(tm
         with pytest.raises(ServerError, match=r"takes no more after \d tries"):
             Edits(tmp_path, [None] * 8).edit(painter, 4, max_retries=3)
         assert 4 + 3 <= len(painter.asked) <= 4 + 4
+
+
+@pytest.mark.parametrize("after_s", [None, "0.1"])
+def test_a_server_that_takes_fewer_at_a_time_is_kept_busy_and_asked_little_more(
+    tmp_path: Path, after_s: str | None
+) -> None:
+    def three(_painter: Painter, _instruction: str) -> Answer | None:
+        if not working.acquire(blocking=False):
+            return Answer(429, {} if after_s is None else {"Retry-After": after_s})
+        time.sleep(0.3)
+        working.release()
+        return None
+
+    working, edits = threading.Semaphore(3), Edits(tmp_path, [None] * 24)
+    with painting(three) as painter:
+        began = time.monotonic()
+        edits.edit(painter, 4)
+        took = time.monotonic() - began
+    assert took < 1.5 * 24 / 3 * 0.3
+    assert len(painter.asked) < 24 + 8
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_nobody_waits_for_a_server_once_it_is_to_stop(tmp_path: Path, concurrency: int) -> None:
+    stop = threading.Event()
+
+    def later(painter: Painter, instruction: str) -> Answer | None:
+        if instruction in ("Change picture 0.", "Change picture 1."):
+            return None
+        deadline = time.monotonic() + WAIT_S
+        while len(painter.answered) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        threading.Timer(0.3, stop.set).start()  # when all wait
+        return Answer(429, {"Retry-After": "60"})
+
+    edits = Edits(tmp_path, [None] * 8)
+    with painting(later) as painter:
+        began = time.monotonic()
+        found = edits.edit(painter, concurrency, stop.is_set)
+        assert time.monotonic() - began < 10
+    assert len(found) == 2 and {record["state"] for record, _ in found.values()} == {"edited"}
+
+
+def test_what_ends_the_turns_costs_no_edit_that_is_in_flight(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    edits = Edits(tmp_path, [None, "0", None, None])
+    edits.turns_end_with_error_at = 2
+    with painting() as painter:
+        painter.latency_s = 0.5
+        with pytest.raises(OSError, match="the way to the other ranks"):
+            edits.edit(painter, 4)
+        assert len(painter.asked) == 2
+    assert sorted(record["sample_id"] for record, _ in edits.put) == ["0", "2"]
+    assert "waiting for 2 edits in flight" in caplog.messages
+
+
+@pytest.mark.parametrize("concurrency", [None, "4", 0, -1, 2.0, True])
+def test_a_number_of_edits_at_a_time_that_is_none_is_told(concurrency: Any) -> None:
+    editor = SimpleNamespace(concurrency=concurrency)
+    with pytest.raises(UserError, match=r"types\.SimpleNamespace has concurrency=.*make it a whole number from 1"):
+        edits_at_once(editor)
+    assert (edits_at_once(SimpleNamespace()), edits_at_once(SimpleNamespace(concurrency=3))) == (1, 3)

@@ -245,6 +245,33 @@ def test_the_hub_s_value_is_the_headline_of_the_protocol(official):
         eval_results(official, "owner/bench", "default", None)
 
 
+@pytest.mark.parametrize("languages", [("cn", "en"), ("en", "cn")])
+def test_the_hub_s_value_of_a_run_in_two_languages_is_the_one_that_is_chosen(official, languages):
+    values = {"overall_cn": 5.0, "overall_en": 6.0, "other_cn": None, "other_en": 4.0}
+    official["official"]["figures"] = [
+        FIGURE | {"name": f"{name}_{language}", "language": language, "value": values[f"{name}_{language}"]}
+        for language in languages
+        for name in ("overall", "other")
+    ]
+    choices = " or ".join(f"figure=overall_{language}" for language in languages)
+    with pytest.raises(UserError, match=f"mine: is in 2 languages, and an entry has one value; give {choices}"):
+        eval_results(official, "owner/bench", "default", None)
+    for name in ("overall_cn", "overall_en", "other_en"):
+        (entry,) = yaml.safe_load(eval_results(official, "owner/bench", "default", None, name))
+        assert entry["value"] == values[name] and f"The value is {name}, 95 %" in entry["notes"]
+    with pytest.raises(UserError, match="no sample has a score that other_cn is made of"):
+        eval_results(official, "owner/bench", "default", None, "other_cn")
+    with pytest.raises(UserError, match=r"figure=overall: .* it has overall_"):
+        eval_results(official, "owner/bench", "default", None, "overall")
+
+
+def test_a_figure_of_no_protocol_is_refused(do):
+    for to, out, says in (("hf", "x.yaml", "figure=overall: the run's protocol has no"), ("csv", "x.csv", "no effect")):
+        given = {"dataset_id": "a/b", "task_id": "c"} if to == "hf" else {}
+        with pytest.raises(UserError, match=says):
+            do(to, out, figure="overall", **given)
+
+
 def test_lm_eval_and_inspect_have_the_figures_of_the_protocol_and_its_scale(official):
     found = json.loads(next(text for name, text in lm_eval_files(official).items() if name.startswith("results_")))
     group = found["groups"]["editbench_basic_edit"]

@@ -6,6 +6,7 @@ import email.policy
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -15,12 +16,13 @@ import pytest
 from benchmark_file import make_picture
 from PIL import Image
 
+from editbench import gate
 from editbench.components.check import check_components
 from editbench.config.load import load
 from editbench.editors.images_edits import ImagesEditsEditor
 from editbench.editors.one_sample import edit_one
-from editbench.errors import InvalidOutputError, UserError
-from editbench.http_json import RequestError, ServerError
+from editbench.errors import InvalidOutputError, ServerError, UserError
+from editbench.http_json import RequestError
 from editbench.images import decode_rgb, encode_png
 from editbench.run.records import EditTask, Sample
 from editbench.text import redact
@@ -84,7 +86,7 @@ def read_form(content_type: str, body: bytes) -> dict[str, Any]:
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    monkeypatch.setattr("editbench.http_json._FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("editbench.gate.FIRST_WAIT_S", 0.0)
     monkeypatch.setenv("PAINTER_KEY", KEY)
     stub = Stub()
     thread = threading.Thread(target=stub.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -179,7 +181,8 @@ def test_what_may_pass_is_asked_again_as_soon_as_the_server_says(
     stub: Stub, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("editbench.http_json.Server._pause", lambda _self, seconds: waited.append(seconds))
+    original = gate.pause_s
+    monkeypatch.setattr(gate, "pause_s", lambda *wanted: waited.append(original(*wanted)) or 0.0)
     stub.will_answer(status, {"error": {"message": "busy"}}, Retry_After="7")
     stub.will_paint(make_picture(2))
     painter = editor(stub)
@@ -187,6 +190,20 @@ def test_what_may_pass_is_asked_again_as_soon_as_the_server_says(
     assert waited == [7.0]
     assert stub.forms[0] == stub.forms[1]  # the whole picture once more
     assert painter.describe()["retries_of_rank_0"] == 1
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_the_seconds_of_an_edit_are_without_the_wait_for_the_server(
+    stub: Stub, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "pause_s", lambda *_: 1.0)
+    stub.will_answer(status, {})
+    stub.will_paint(make_picture(2))
+    painter, began = editor(stub), time.monotonic()
+    edit, _ = edit_one(painter, a_task(), lambda: [make_picture(1)], no_step)
+    took = time.monotonic() - began
+    assert edit.state == "edited" and edit.latency_s is not None
+    assert took > 1.0 and 0 < edit.latency_s <= took - 1.0
 
 
 REFUSAL = {"error": {"message": f"Your request was rejected by the safety system. {KEY}", "code": "moderation_blocked"}}

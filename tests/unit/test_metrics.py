@@ -15,6 +15,7 @@ from editbench.components.check import check_metric
 from editbench.config.load import load
 from editbench.config.schema import ComponentConfig
 from editbench.errors import UserError
+from editbench.pictures import VERSION
 from editbench.report import build_report
 from editbench.views.console import show_report
 from editbench.views.html import to_html
@@ -57,17 +58,17 @@ class LengthOfId:
         return {"true_score": self._factor * len(sample.sample_id)}
 
 
-def test_a_metric_is_asked_for_every_sample_and_again_only_when_it_is_another(tmp_path):
+def test_a_metric_is_asked_for_every_sample_and_once_for_each_of_its_arguments(tmp_path):
     run = Run(tmp_path)
     for number in (0, 1):
         run.edit(number, make_picture(9))
     run.config.metric = ComponentConfig("test_metrics.LengthOfId", "i", {"factor": 1.0})
-    for factor, wanted in ((1.0, 2.0), (1.0, 2.0), (0.5, 1.0)):
+    for factor, wanted, lines in ((1.0, 2.0, 2), (1.0, 2.0, 2), (0.5, 1.0, 4), (1.0, 2.0, 4), (0.5, 1.0, 4)):
         run.config.metric.kwargs["factor"] = factor
         report = build_report(run.dir, "fake", looks=run.look())
         found = [sample["metrics"] for sample in report["samples"]]
         assert found == [{"true_score": wanted}, {"true_score": wanted}, None]
-        assert len(run.dir.pictures.read_text().splitlines()) == 2
+        assert len(run.dir.pictures.read_text().splitlines()) == lines
     assert report["metrics"]["figures"]["true_score"]["mean"] == 1.0
     console = Console(file=io.StringIO(), width=400)
     show_report(console, report, tmp_path)
@@ -77,6 +78,11 @@ def test_a_metric_is_asked_for_every_sample_and_again_only_when_it_is_another(tm
     assert "What the metric says" in to_html(json.loads(json.dumps(report)))
     run.config.metric = None
     assert build_report(run.dir, "fake", looks=run.look())["metrics"] is None
+    run.edit(0, make_picture(8))
+    run.look()
+    assert (
+        len(run.dir.pictures.read_text().splitlines()) == 4
+    )  # both of that edit went; one without, three of the other
 
 
 def test_no_interval_leaves_the_bounds_of_its_figure(tmp_path):
@@ -108,6 +114,12 @@ def test_a_metric_that_fails_on_a_sample_leaves_the_others_their_figures(tmp_pat
     looks = run.look()
     assert [run.looks_of(looks, number)["metrics"] for number in (0, 1)] == [None, {"psnr": 30.0}]
     assert looks.notes == ["pixels: nothing is known of 1 of 2 edits, whose metric failed (OSError: no wanted picture)"]
+    run.config.metric = None
+    run.look()
+    run.config.metric = ComponentConfig("test_metrics.Failing", "f", {})
+    run.look()
+    without = [line for line in run.dir.pictures.read_text().splitlines() if json.loads(line)["version"] == VERSION]
+    assert len(without) == 2  # nor does it take from others what they have of that sample
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +18,12 @@ from PIL import Image, ImageChops
 from stub_server import Answer, Got, Stub, completion, serving, top
 from test_score import Run
 
-from editbench import text
+from editbench import gate, text
 from editbench.components.check import check_components
 from editbench.config.load import load
 from editbench.config.schema import Config
-from editbench.errors import UserError
-from editbench.http_json import MOST_WAIT_S, RequestError, Server, ServerError
+from editbench.errors import ServerError, UserError
+from editbench.http_json import MOST_WAIT_S, RequestError, Server
 from editbench.judges import placement
 from editbench.judges.base import CUT_OFF, Request
 from editbench.judges.batches import add_up
@@ -41,7 +42,13 @@ LIKELY = {str(digit): math.log((digit + 1) / 60) for digit in range(10)}
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, which are not made; and no secret stays known from one test to the next."""
     made: list[float] = []
-    monkeypatch.setattr(Server, "_pause", lambda server, seconds: made.append(seconds) or server._lost.is_set())
+    original = gate.pause_s
+
+    def not_made(pauses: int, wanted_s: float | None) -> float:
+        made.append(original(pauses, wanted_s))
+        return 0.0
+
+    monkeypatch.setattr(gate, "pause_s", not_made)
     monkeypatch.setattr(text, "_known", [])
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     return made
@@ -405,16 +412,35 @@ def test_pauses_grow_and_differ_and_end(pauses: list[float]) -> None:
     assert len(set(pauses)) == 12 and max(pauses) > 8 > 1.5 > min(pauses)
 
 
-@pytest.mark.parametrize("wait", [None, str(MOST_WAIT_S + 1)])
-def test_a_limit_that_stays_ends_the_phase(wait: str | None, pauses: list[float]) -> None:
-    headers = {"Retry-After": wait} if wait else {}
-    with serving(in_turn(Answer({"error": "quota"}, 429, headers))) as stub:
+@pytest.mark.parametrize(
+    ("status", "wait", "said"),
+    [
+        *((status, None, "takes no more after 3 tries") for status in (429, 503, 529)),
+        *((status, MOST_WAIT_S + 1, "takes no more for 301 s") for status in (429, 500, 503)),
+    ],
+)
+def test_a_server_that_takes_no_more_ends_the_phase_and_no_sample_is_blamed(
+    status: int, wait: float | None, said: str, pauses: list[float]
+) -> None:
+    headers = {"Retry-After": str(wait)} if wait else {}
+    with serving(in_turn(Answer({"error": "quota"}, status, headers))) as stub:
         served = judge(stub, max_retries=2)
-        with pytest.raises(
-            ServerError, match=r"takes no more.*\(HTTP 429: quota\); start the same command again later"
-        ):
+        with pytest.raises(ServerError, match=rf"{said} \(HTTP {status}: quota\); start the same command again later"):
             served.reply(served.prepare([request()]))
-    assert len(pauses) == (0 if wait else 2)
+        assert len(stub.got) == 1 + (1 if wait else 3)
+
+
+def test_a_batch_that_would_have_to_wait_is_left_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    monkeypatch.setattr(gate, "pause_s", lambda _pauses, wanted_s: wanted_s)
+    with serving(in_turn(Answer(completion("Score: 4")), Answer({}, 429, {"Retry-After": "60"}))) as stub:
+        served = judge(stub)
+        served.stop_when(lambda: len(stub.got) > 2)
+        began = time.monotonic()
+        assert list(run.batch_judge(served).run([(run.find()[0], None)])) == []
+        assert time.monotonic() - began < 10
 
 
 def test_an_answer_that_does_not_come_fails_its_sample_alone() -> None:

@@ -6,11 +6,12 @@ import math
 
 import pytest
 import yaml
+from made_run import JUDGE, make_run, write_folder
 from test_score import Run, Scripted
 
 from editbench.analysis.comparison import compare_pair
 from editbench.analysis.histogram import histogram
-from editbench.analysis.official import official_figures
+from editbench.analysis.official import language_note, official_figures
 from editbench.analysis.statistics import summarize, with_failures
 from editbench.config.formulas import evaluate, names_in
 from editbench.config.load import load
@@ -22,6 +23,7 @@ from editbench.judges.qwen3_vl import Qwen3VLJudge
 from editbench.judges.reply_numbers import read_numbers
 from editbench.judges.reread import does_not_follow
 from editbench.plan import ensure_plan
+from editbench.report import build_report
 from editbench.run.identity import changed_keys
 from editbench.run.records import Sample
 from editbench.todo import JUDGE_KEYS
@@ -150,6 +152,28 @@ def test_samples_in_two_languages_are_never_one_figure():
     assert values["semantic_consistency_cn"][0] == 4 and len(values) == 2 * len(config("gedit").protocol.figures)
     said = official_sentence(found)
     assert "Overall en 4.00 rests on 2 of 2 planned samples" in said and "Overall cn 4.00 rests on 1 of 1" in said
+
+
+def test_where_no_record_tells_its_language_the_report_says_that_they_may_be_mixed(tmp_path):
+    def notes(field, extra):
+        protocol = config("gedit", f"protocol.language_field={field}").protocol
+        made = [Sample(i, str(i), str(i), "ps_human", "", "", "", [], extra=extra if i else {}) for i in range(2)]
+        return language_note(protocol, made)
+
+    assert notes("instruction_language", {"instruction_language": "en"}) == notes("null", {}) == []
+    said = "official: the language is on no record ({}), so figures may mix several; publishers give each apart"
+    assert notes("instruction_language", {}) == [said.format("protocol.language_field=instruction_language")]
+    assert notes("nosuch", {"instruction_language": "en"}) == [said.format("protocol.language_field=nosuch")]
+    assert language_note(config("rise").protocol, []) == []
+    run = make_folder(tmp_path)
+    assert said.format("protocol.language_field=nosuch") in build_report(run, JUDGE)["notes"]
+
+
+def make_folder(tmp_path):
+    """A run that GEdit's protocol has judged, whose records tell no language."""
+    write_folder(tmp_path / "data", [{"category": "ps_human"}] * 2)
+    chosen = ["rubric=gedit", "protocol=gedit", "protocol.language_field=nosuch", "dataset.fields.category=category"]
+    return make_run(tmp_path / "run", ["dataset=folder", f"dataset.path={tmp_path / 'data'}", *chosen], [4.0, 6.0])
 
 
 @pytest.mark.parametrize("language", [*BOTH, None])
@@ -424,6 +448,10 @@ def test_published_figures_name_figures_of_the_protocol_and_where_they_were_read
         (["protocol.criteria.perceptual_quality.user_template='{instruct}'"], "the placeholder {instruct}"),
         (["protocol.criteria.perceptual_quality.scale=[5,1]"], "a lower and a higher number"),
         (["protocol=seed", "protocol.prompts=x"], "takes its prompts from the rubrics"),
+        (
+            ["protocol=seed", "protocol.scale=[-5, 5]"],
+            "protocol.scale=[-5, 5]: begins below 0, and no minus sign is read from a reply; ask for numbers from 0 on",
+        ),
         (["protocol.prompts=/nowhere/x.yaml"], "cannot be read"),
         (["protocol=gedt"], "choose one of gedit"),
         (["protocol.scores.score=['1/0']"], "protocol.scores.score: where success=0"),

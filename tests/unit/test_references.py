@@ -12,6 +12,7 @@ import pytest
 from benchmark_file import make_picture, make_record, png_bytes
 from PIL import Image
 
+from editbench import images
 from editbench.components.load import open_dataset
 from editbench.config import load as configuration
 from editbench.config.schema import Config
@@ -171,6 +172,17 @@ def test_a_reference_that_was_changed_since_the_plan_fails_its_sample(rise: Path
         shown(rise, task)
 
 
+def test_a_reference_beyond_the_limits_of_sources_fails_its_judgment_alone(rise: Path) -> None:
+    (rise / "a_ref.png").write_bytes(png_bytes(make_picture(3, (100, 80))))
+    found, limits = tasks(rise), "source.max_megapixels=0.005"
+    config = load(rise, limits)
+    judge = BatchJudge(FakeJudge(["cpu"]), open_dataset(config.dataset), config, RunDir(config.run_dir))
+    large, none = judge.judge(judge.prepare([found["logical_1"], found["logical_2"]]))
+    assert large.state == "judge_failed" and large.error is not None and large.score is None
+    assert large.error.startswith(f"the image has 100x80 pixels; {limits} are accepted")
+    assert none.error is None and none.state != "judge_failed"
+
+
 @pytest.mark.parametrize(
     ("value", "says"),
     [("b_ref.png", "image 'b_ref.png': there is no such file"), (5, "reference_img is an int, must be text")],
@@ -224,6 +236,23 @@ def test_the_report_shows_a_reference_beside_the_edit_and_says_where_it_cannot(r
     assert report_gallery(build_report(run, "", looks=looks))["samples"][0]["reference"] == ""
     (rise / "a_ref.png").write_bytes(png_bytes(REF))
     assert not look_at(run, config).notes and (run.root / with_one["reference"]).exists()
+
+
+def test_of_an_edit_that_lacks_its_reference_alone_no_other_picture_is_read_again(
+    rise: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (rise / "a_ref.png").write_bytes(b"no picture")
+    config, run, _ = edited(rise)
+    first = look_at(run, config)
+    decoded: list[bytes] = []
+    real = images.decode_rgb
+    monkeypatch.setattr(images, "decode_rgb", lambda data, limits=None: decoded.append(data) or real(data, limits))
+    again = look_at(run, config)
+    assert again == first and len(again.notes) == 1 and "shown without their reference" in again.notes[0]
+    assert decoded == [b"no picture"] * 2  # of two edits
+    for thumb in run.thumbs.glob("*-edited.webp"):
+        thumb.unlink()
+    assert look_at(run, config) == first and len(list(run.thumbs.glob("*-edited.webp"))) == 4
 
 
 def test_a_reference_that_could_not_be_read_for_the_plan_is_no_picture(rise: Path) -> None:
