@@ -20,6 +20,7 @@ from editbench.config.schema import Config
 from editbench.errors import UserError
 from editbench.images import decode_rgb, encode_png
 from editbench.judges import batches as judging
+from editbench.judges import halving
 from editbench.judges.ahead import work_ahead
 from editbench.judges.base import Request
 from editbench.judges.batches import BatchJudge
@@ -146,7 +147,7 @@ def make_requests(count: int) -> list[Request]:
 
 
 def ask(requests: list[Request], judge: Scripted) -> list[str | Exception]:
-    return judging.ask(requests, judge.prepare, judge.reply)
+    return halving.ask(requests, judge.prepare, judge.reply)
 
 
 def test_a_batch_that_succeeds_is_asked_once() -> None:
@@ -173,7 +174,7 @@ def test_a_batch_is_halved_and_never_asked_again_as_it_was() -> None:
 
 
 def test_what_failed_holds_no_memory_of_the_try_while_the_rest_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging.logger, "disabled", True)  # pytest keeps what is logged, and with it the tracebacks
+    monkeypatch.setattr(halving.logger, "disabled", True)  # pytest keeps what is logged, and with it the tracebacks
 
     class Tensors:
         pass
