@@ -3,7 +3,7 @@
     python scripts/nano.py all                      every stage in turn, then export and evaluation
     python scripts/nano.py vae|text_encoder|denoiser|vae_own
     python scripts/nano.py export_editor            models/nano/editor and stages, from the checkpoints of the training
-    python scripts/nano.py judge|judge_on           `judge_on` needs the exported editor
+    python scripts/nano.py judge|judge_on|judge_answer        the last two need the exported editor
     python scripts/nano.py export_judge             models/nano/judge
     python scripts/nano.py evaluate                 the tables of docs/nano.md, by the tool's own editor and judge
     python scripts/nano.py dataset                  data/scenes
@@ -26,7 +26,7 @@ from nano.denoiser import Frozen, trained_denoiser
 CHECKOUT = Path(__file__).resolve().parents[1]
 TRAINING = CHECKOUT / "checkpoints" / "nano" / "training"
 SHIPPED = CHECKOUT / "models" / "nano"
-OWN = 800  # edits by each stage of the editor, for the judge to learn from
+OWN = 1600  # edits by each stage of the editor, for the judge to learn from
 
 
 def train_decoder_on_own(training: Path) -> None:
@@ -38,6 +38,11 @@ def train_decoder_on_own(training: Path) -> None:
 def train_judge_on(training: Path) -> None:
     """Train the judge further, on synthetic outcomes and on what the exported editor makes at three stages."""
     judge_training.train_on(training, outcomes.mixed(outcomes.own_outcomes(SHIPPED, OWN)))
+
+
+def train_judge_answer(training: Path) -> None:
+    """Train the judge's answer further, on others such."""
+    judge_training.train_answer(training, outcomes.mixed(outcomes.own_outcomes(SHIPPED, OWN, seed=72_000)))
 
 
 def export_editor(training: Path) -> None:
@@ -55,6 +60,7 @@ STAGES = {
     "export_editor": export_editor,
     "judge": judge_training.train,
     "judge_on": train_judge_on,
+    "judge_answer": train_judge_answer,
     "export_judge": lambda training: export.export_judge(training, SHIPPED / "judge"),
     "evaluate": lambda _: report.evaluate(SHIPPED),
     "dataset": lambda _: dataset.write(CHECKOUT / "data" / "scenes"),

@@ -62,7 +62,7 @@ def _stored(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 def export_judge(training: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write the judge and its processor."""
     model = ProbedJudge()
-    model.load_state_dict(averaged_weights(training, "judge_on"))
+    model.load_state_dict(averaged_weights(training, "judge_answer"))
     shutil.rmtree(folder, ignore_errors=True)
     _stored(model.judge, dtype).save_pretrained(folder)
     build_judge_processor(model.reader.tokenizer).save_pretrained(folder)

@@ -28,7 +28,7 @@ from nano.scenes import (
     shape_of,
 )
 from nano.text_encoder import cross_entropy
-from nano.training import Schedule, Stage, averaged_weights
+from nano.training import Schedule, Stage, StepLoss, averaged_weights
 
 BATCH = 40
 LEVELS = (0.03, 0.054, 0.1, 0.2, 0.3)  # bounds of the classes of a cell's error
@@ -105,8 +105,10 @@ def soft_digits(scores: torch.Tensor, mode: str) -> torch.Tensor:
     return torch.softmax(-((torch.arange(10) - middle[:, None]) ** 2) / (2 * 0.45**2), dim=1)
 
 
-def judge_loss(model: ProbedJudge, judged: Judged, asked: Asked, mode: str) -> tuple[torch.Tensor, dict[str, float]]:
-    """Loss of the answer and of all probes."""
+def judge_loss(
+    model: ProbedJudge, judged: Judged, asked: Asked, mode: str, weight: float = 1.0
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Loss of the answer, and with a weight of all probes."""
     hidden = model(asked)
     rows = torch.arange(len(hidden))
     scores = torch.tensor(judged.scores, dtype=torch.float32)
@@ -117,7 +119,7 @@ def judge_loss(model: ProbedJudge, judged: Judged, asked: Asked, mode: str) -> t
     mean = (digits.softmax(1) * torch.arange(10)).sum(1)
     spread = (mean - (wanted * torch.arange(10)).sum(1)).square().mean()
     probes, figures = _probe_loss(model, hidden, asked, judged)
-    loss = said + 0.1 * spread + 0.3 * _answer_loss(model, hidden, asked, mode) + probes
+    loss = said + 0.1 * spread + 0.3 * _answer_loss(model, hidden, asked, mode) + weight * probes
     return loss, figures | {"said": float(said.detach()), "error": float(spread.detach()) ** 0.5}
 
 
@@ -203,19 +205,39 @@ def measure(model: torch.nn.Module, outcomes: Outcomes = draw, batches: int = 8)
 def train(folder: Path, steps: int = 4500) -> ProbedJudge:
     """Train the judge on synthetic outcomes."""
     torch.manual_seed(4)
-    return _trained("judge", folder, ProbedJudge(), Schedule(steps, lr=1.5e-3, warmup=100), draw)
-
-
-def train_on(folder: Path, outcomes: Outcomes, steps: int = 2000) -> ProbedJudge:
-    """Train the judge further, on other outcomes."""
     model = ProbedJudge()
-    model.load_state_dict(averaged_weights(folder, "judge"))
-    return _trained("judge_on", folder, model, Schedule(steps, lr=8e-4, warmup=100), outcomes)
+    schedule = Schedule(steps, lr=1.5e-3, warmup=100)
+    return Stage("judge", folder, model, schedule, loss_of_outcomes(model, draw), measure, seed=4).run()
 
 
-def _trained(name: str, folder: Path, model: ProbedJudge, schedule: Schedule, outcomes: Outcomes) -> ProbedJudge:
+def train_on(folder: Path, outcomes: Outcomes, steps: int = 3500) -> ProbedJudge:
+    """Train the judge further, on other outcomes."""
+    model = _judge_of(folder, "judge")
+    schedule = Schedule(steps, lr=8e-4, warmup=100)
+    return Stage("judge_on", folder, model, schedule, loss_of_outcomes(model, outcomes), measure, seed=9).run()
+
+
+def train_answer(folder: Path, outcomes: Outcomes, steps: int = 1200) -> ProbedJudge:
+    """Train the judge further, its answer counting more beside the probes."""
+    model = _judge_of(folder, "judge_on")
+    schedule = Schedule(steps, lr=8e-4, warmup=50, ema=0.995)
+    return Stage(
+        "judge_answer", folder, model, schedule, loss_of_outcomes(model, outcomes, 0.3), measure, seed=10
+    ).run()
+
+
+def _judge_of(folder: Path, stage: str) -> ProbedJudge:
+    model = ProbedJudge()
+    model.load_state_dict(averaged_weights(folder, stage))
+    return model
+
+
+def loss_of_outcomes(model: ProbedJudge, outcomes: Outcomes, probes: float = 1.0) -> StepLoss:
+    """Loss of outcomes that are drawn anew at every step; `probes` is the weight of the probes' loss."""
+
     def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         mode = MODES[step % 2]
-        return judge_loss(model, *draw_asked(model.reader, SceneSampler(rng), BATCH, mode, outcomes), mode)
+        drawn = draw_asked(model.reader, SceneSampler(rng), BATCH, mode, outcomes)
+        return judge_loss(model, *drawn, mode, probes)
 
-    return Stage(name, folder, model, schedule, loss, measure, seed=4).run()
+    return loss
