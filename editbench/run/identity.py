@@ -139,7 +139,10 @@ def changed_keys(before: dict[str, Any], after: dict[str, Any], under: Iterable[
     keys = [
         key
         for key in sorted(flat_before.keys() | flat_after.keys())
-        if key.startswith(prefixes) and key not in _NOT_IN_UNITS and flat_before.get(key) != flat_after.get(key)
+        if key.startswith(prefixes)
+        and key not in _NOT_IN_UNITS
+        and key.partition(".")[0] in before  # of a judge, not all parts of the configuration are on record
+        and flat_before.get(key) != flat_after.get(key)
     ]
     for decides in ("protocol.name", "protocol.prompts_sha256"):
         if decides in keys:

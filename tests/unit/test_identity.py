@@ -218,3 +218,10 @@ def test_a_refusal_can_be_made_without_an_earlier_configuration():
 def test_a_whole_number_is_the_same_setting_written_with_or_without_a_point():
     assert judgment_unit([], [], {"scale": 4}) == judgment_unit([], [], {"scale": 4.0})
     assert judgment_unit([], [], {"scale": 4}) != judgment_unit([], [], {"scale": 4.5})
+
+
+def test_a_part_of_the_configuration_that_is_not_on_record_is_not_what_changed() -> None:
+    """A judge's file holds no `distributed`; what changed then are the checkpoint's files."""
+    after = {"judge": {"name": "nano"}, "distributed": {"cpu_threads": 1}}
+    message = str(refuse_changed("judgments", 2, {"judge": {"name": "nano"}}, after, ("judge.", "distributed.")))
+    assert "cpu_threads" not in message and "(a checkpoint's files, " in message
