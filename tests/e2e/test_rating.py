@@ -37,6 +37,7 @@ def rate_until_interrupted(folder: Path, options: list[str], answers: list[objec
         stdout=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": str(CHECKOUT), "COLUMNS": "200"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who starts the tests may ignore it
     )
     try:
         printed = ""
