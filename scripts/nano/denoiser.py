@@ -34,8 +34,8 @@ from nano.scenes import (
     placing_of,
     shape_of,
 )
-from nano.text_encoder import HIDDEN, ProbedEncoder, cross_entropy
-from nano.training import Schedule, Stage, StepLoss, averaged_weights
+from nano.text_encoder import HIDDEN, ProbedEncoder
+from nano.training import Schedule, Stage, StepLoss, averaged_weights, cross_entropy
 from nano.vae import LATENT, Core, exported_core, to_tensor, trained_core
 from nano.words import editor_tokenizer
 

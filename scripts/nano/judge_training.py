@@ -27,8 +27,7 @@ from nano.scenes import (
     colour_of,
     shape_of,
 )
-from nano.text_encoder import cross_entropy
-from nano.training import Schedule, Stage, StepLoss, averaged_weights
+from nano.training import Schedule, Stage, StepLoss, averaged_weights, cross_entropy
 
 BATCH = 40
 LEVELS = (0.03, 0.054, 0.1, 0.2, 0.3)  # bounds of the classes of a cell's error

@@ -9,7 +9,6 @@ import torch
 from nano.denoiser import Frozen, ProbedDenoiser, cell_errors, denoise, exported_denoiser, unpack
 from nano.flaws import Judged, draw, judged, pixels_of
 from nano.scenes import SceneEdit, SceneSampler
-from nano.vae import OwnLatents
 
 MISTAKEN = 0.12  # error of a cell above which the denoiser meant something else; no decoder should mend that
 OWN = 0.4  # share of a batch that is the editor's own
@@ -45,12 +44,15 @@ def mixed(own: Judged) -> Callable[[SceneSampler, int], Judged]:
     return outcomes
 
 
-def own_latents(frozen: Frozen, model: ProbedDenoiser) -> OwnLatents:
+def own_latents(frozen: Frozen, model: ProbedDenoiser) -> tuple[torch.Tensor, torch.Tensor]:
     """What the denoiser makes of new scenes, for the VAE's decoder: its errors are not those of the encoder with noise.
 
     Args:
         frozen: The VAE and the text encoder.
         model: The denoiser.
+
+    Returns:
+        Latents, (N, 16, 8, 8), and what is to be made of them, (N, 3, 64, 64) in -1..1.
     """
     seed, each = 75_000, 1920
     sampler = SceneSampler(np.random.default_rng(seed), False)
@@ -62,7 +64,8 @@ def own_latents(frozen: Frozen, model: ProbedDenoiser) -> OwnLatents:
     latents = unpack(torch.cat(tokens)) * frozen.std + frozen.mean
     wanted = torch.from_numpy(pixels_of([edit.target for edit in edits])).permute(0, 3, 1, 2) * 2 - 1
     alike = (denoised_errors(frozen, torch.cat(tokens), edits) < MISTAKEN).all(axis=1)
-    return OwnLatents(latents, wanted, np.flatnonzero(alike))
+    usable = torch.from_numpy(np.flatnonzero(alike))
+    return latents[usable], wanted[usable]
 
 
 def denoised_errors(frozen: Frozen, tokens: torch.Tensor, edits: list[SceneEdit]) -> np.ndarray:

@@ -59,7 +59,7 @@ TEMPLATES_ZH = {
 }
 
 
-def thing(kind: int, placing: int = 0) -> int:
+def thing(kind: int, placing: int) -> int:
     """Number of a shape of a colour, at its place in the cell and of its size, among what a cell can hold."""
     return placing * (KINDS - 1) + kind if kind else 0
 

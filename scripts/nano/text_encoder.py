@@ -30,7 +30,7 @@ from nano.scenes import (
     colour_of,
     shape_of,
 )
-from nano.training import Schedule, Stage
+from nano.training import Schedule, Stage, cross_entropy
 from nano.words import editor_tokenizer
 
 HIDDEN, LAYERS, MLP, HEADS = 128, 4, 256, 4
@@ -321,13 +321,6 @@ def probe_loss(logits: dict[str, torch.Tensor], labels: dict[str, torch.Tensor])
             wanted = wanted[..., None].expand(found.shape[:-1])
         total = total + (0.5 if name.startswith("image_") else 1.0) * cross_entropy(found, wanted)
     return total
-
-
-def cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over what applies: logits (..., C), wanted (...), NONE where nothing; 0 if nothing does."""
-    flat = wanted.flatten()
-    total = torch.nn.functional.cross_entropy(logits.flatten(0, -2), flat, ignore_index=NONE, reduction="sum")
-    return total / (flat != NONE).sum().clamp(min=1)
 
 
 def accuracy(encoder: ProbedEncoder, edits: int = 256, seed: int = 20_000) -> dict[str, float]:

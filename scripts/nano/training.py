@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from nano.scenes import NONE
+
 SAVE_EVERY_S = 60.0
 
 StepLoss = Callable[[int, np.random.Generator, torch.Generator], tuple[torch.Tensor, dict[str, float]]]
@@ -170,6 +172,13 @@ class Stage:
                 self.save(step + 1)
                 saved = time.monotonic()
         return self.averaged
+
+
+def cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over what applies: logits (..., C), wanted (...), NONE where nothing; 0 if nothing does."""
+    flat = wanted.flatten()
+    total = torch.nn.functional.cross_entropy(logits.flatten(0, -2), flat, ignore_index=NONE, reduction="sum")
+    return total / (flat != NONE).sum().clamp(min=1)
 
 
 def averaged_weights(folder: Path, name: str) -> dict[str, torch.Tensor]:

@@ -5,7 +5,6 @@ times. What is trained is the core between 64 pixels and the latents.
 """
 
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -242,28 +241,13 @@ def train(folder: Path, crops: int = CROPS, scenes: int = SCENES) -> Core:
     return second.run()
 
 
-@dataclass(frozen=True)
-class OwnLatents:
-    """What the denoiser makes.
-
-    Attributes:
-        latents: (N, 16, 8, 8).
-        pixels: What is to be made of them, (N, 3, 64, 64) in -1..1.
-        usable: Numbers of those to be trained on.
-    """
-
-    latents: torch.Tensor
-    pixels: torch.Tensor
-    usable: np.ndarray
-
-
-def train_decoder(core: Core, folder: Path, own: OwnLatents, steps: int = OWN) -> Core:
+def train_decoder(core: Core, folder: Path, own: tuple[torch.Tensor, torch.Tensor], steps: int = OWN) -> Core:
     """Train the decoder on what the denoiser makes, beside what the encoder does; latents stay as they are.
 
     Args:
         core: Where it begins.
         folder: Of the checkpoints.
-        own: What the denoiser makes.
+        own: Latents that the denoiser makes, (N, 16, 8, 8), and what is to be made of them, (N, 3, 64, 64) in -1..1.
         steps: Steps in all.
     """
     torch.manual_seed(1)
@@ -273,8 +257,9 @@ def train_decoder(core: Core, folder: Path, own: OwnLatents, steps: int = OWN) -
     def loss(step: int, rng: np.random.Generator, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         if step % 3 == 0:
             return reconstruction(core, scenes_of(rng), generator, 0.6)
-        index = torch.tensor(rng.choice(own.usable, BATCH, replace=False))
-        return pixel_loss(core.decode(own.latents[index]) - own.pixels[index])
+        latents, pixels = own
+        index = torch.tensor(rng.choice(len(latents), BATCH, replace=False))
+        return pixel_loss(core.decode(latents[index]) - pixels[index])
 
     schedule = Schedule(steps, lr=1e-3, warmup=20, ema=0.98)
     return Stage("vae_own", folder, core, schedule, loss, measure, seed=7).run()

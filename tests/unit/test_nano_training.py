@@ -135,6 +135,16 @@ def test_a_step_of_the_vae(tmp_path):
     assert torch.equal(outer[0, 0, :2, :2], torch.full((2, 2), 0.25))  # set by hand, not trained
 
 
+def test_the_decoder_is_trained_on_the_denoisers_latents_and_the_encoder_stays_as_it_is(tmp_path):
+    torch.manual_seed(0)
+    core = vae.Core(vae.build_vae())
+    own = torch.randn(20, vae.LATENT, 8, 8), torch.rand(20, 3, 64, 64) * 2 - 1
+    encoder, decoder = (weights(part) for part in (core.vae.encoder, core.vae.decoder))
+    vae.train_decoder(core, tmp_path, own, steps=2)
+    assert torch.equal(encoder, weights(core.vae.encoder))
+    assert not torch.equal(decoder, weights(core.vae.decoder))
+
+
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
